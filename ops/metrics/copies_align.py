@@ -1,0 +1,98 @@
+"""Undo what was done to a copy before two images are compared: mirror, brightness and contrast, crop."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+Score = Callable[[np.ndarray, np.ndarray], np.ndarray]
+
+SEARCH_STEPS = (0.02, 0.01, 0.005)  # of the side: 0.6, 0.3 and 0.2 px at 32 px
+
+
+def mirror(images_u8: Tensor) -> Tensor:
+    """Left and right swapped: [n, h, w] or [n, h, w, c]."""
+    return images_u8.flip(2)
+
+
+def boxes(fractions: list[float]) -> list[tuple[float, float, float]]:
+    """(fraction cut off, top, left), of the side: the centre and the four corners for each fraction."""
+    places = [(0.5, 0.5), (0.0, 0.0), (0.0, 1.0), (1.0, 0.0), (1.0, 1.0)]
+    return [(fraction, fraction * y, fraction * x) for fraction in fractions for y, x in places]
+
+
+def crop(planes: Tensor, cut: Tensor) -> Tensor:
+    """Cut a box out of each image and resize it to the full frame (bilinear).
+
+    Args:
+        planes: float32 [n, c, h, w].
+        cut: float32 [n, 3]: fraction of each side cut off, top and left edge of the box, all as parts of the side.
+
+    Returns:
+        float32 [n, c, h, w].
+    """
+    size = 1 - cut[:, 0]
+    zero = torch.zeros_like(size)
+    shift_x, shift_y = 2 * cut[:, 2] + size - 1, 2 * cut[:, 1] + size - 1
+    theta = torch.stack([torch.stack([size, zero, shift_x], 1), torch.stack([zero, size, shift_y], 1)], 1)
+    grid = functional.affine_grid(theta, list(planes.shape), align_corners=False)
+    return functional.grid_sample(planes, grid, mode="bilinear", padding_mode="border", align_corners=False)
+
+
+def crop_arrays(images_u8: np.ndarray, cut: np.ndarray) -> np.ndarray:
+    """:func:`crop` for arrays: uint8 [n, h, w, c], float [n, 3] → uint8 [n, h, w, c]."""
+    planes = torch.from_numpy(np.ascontiguousarray(images_u8)).permute(0, 3, 1, 2).float()
+    cropped = crop(planes, torch.from_numpy(cut.astype(np.float32))).round().clamp(0, 255)
+    return cropped.to(torch.uint8).permute(0, 2, 3, 1).contiguous().numpy()
+
+
+def level(x_u8: np.ndarray, y_u8: np.ndarray, max_shift: float, max_gain: float) -> tuple[np.ndarray, np.ndarray]:
+    """Bring both images of each pair to the middle of their brightness and contrast: uint8 [n, h, w, c] twice.
+
+    Symmetric in its arguments. ``max_shift`` (levels) and ``max_gain`` bound the difference that is taken away.
+    """
+    axes = (1, 2, 3)
+    means = [side.mean(axes, dtype=np.float64) for side in (x_u8, y_u8)]
+    deviations = [side.std(axes, dtype=np.float64) for side in (x_u8, y_u8)]
+    shift = np.clip(means[1] - means[0], -max_shift, max_shift) / 2
+    contrast = np.log(np.maximum(deviations[1], 1e-6) / np.maximum(deviations[0], 1e-6))
+    gain = np.exp(np.clip(contrast, -np.log(max_gain), np.log(max_gain)) / 2)
+    return _move(x_u8, means[0], shift, gain), _move(y_u8, means[1], -shift, 1 / gain)
+
+
+def _move(images_u8: np.ndarray, mean: np.ndarray, shift: np.ndarray, gain: np.ndarray) -> np.ndarray:
+    spread = (None, None, None)
+    centre = mean[:, *spread]
+    moved = (images_u8 - centre) * gain[:, *spread] + centre + shift[:, *spread]
+    return np.clip(np.rint(moved), 0, 255).astype(np.uint8)
+
+
+def best_crop(
+    whole_u8: np.ndarray, part_u8: np.ndarray, cut: np.ndarray, score: Score, max_cut: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """Search the box of ``whole`` that is most like ``part``: moves one number at a time, in ever smaller steps.
+
+    Args:
+        whole_u8, part_u8: uint8 [n, h, w, c]. cut: float [n, 3], where to begin. max_cut: largest fraction cut off.
+
+    Returns:
+        (score float32 [n], cut float [n, 3]).
+    """
+    cut = cut.astype(np.float64).copy()
+    best = score(crop_arrays(whole_u8, cut), part_u8)
+    for step in SEARCH_STEPS:
+        for axis, sign in ((0, 1), (0, -1), (1, 1), (1, -1), (2, 1), (2, -1)):
+            trial = cut.copy()
+            trial[:, axis] += sign * step
+            if axis == 0:  # grow or shrink about the centre
+                trial[:, 1:] += sign * step / 2
+            trial[:, 0] = np.clip(trial[:, 0], 0, max_cut)
+            trial[:, 1:] = np.clip(trial[:, 1:], 0, trial[:, :1])
+            value = score(crop_arrays(whole_u8, trial), part_u8)
+            better = value > best
+            best, cut = np.where(better, value, best), np.where(better[:, None], trial, cut)
+    return best, cut

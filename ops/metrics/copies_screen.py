@@ -1,0 +1,127 @@
+"""Which pairs can be copies at all: an inner product per pair, by matrix product over blocks.
+
+In a window p of a reduced grey image, let φ_p(x) be its 49 deviations from their mean and the constant √(24·C2), scaled
+to length 1. Then ⟨φ_p(x), φ_p(y)⟩ = (cov + C2/2) / √((vx + C2/2)(vy + C2/2)), which by the inequality of arithmetic and
+geometric means is at least SSIM's contrast-structure term wherever that is positive. Its mean over windows is
+therefore a ceiling of SSIM that no shift of brightness moves and no gain moves much. Projected to a few directions
+(those of most energy in a sample), with what is left of each vector's length as one more coordinate, it stays one:
+⟨u, v⟩ ≤ ⟨Pu, Pv⟩ + √(1−|Pu|²)·√(1−|Pv|²) (Cauchy–Schwarz). Windows are taken at a stride and channels are averaged, so
+``slack`` is left below the threshold; recall against brute force is measured in the tests (1.0 on MNIST).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from ops.metrics.ssim_kernel import AREA, C2
+
+WINDOW_PX, STRIDE_PX = 7, 3
+SAMPLE = 1024  # images from which the directions are found
+ROWS, COLUMNS = 2048, 8192  # a block of inner products: 64 MiB
+CHUNK = 512
+
+
+def reduced(images_u8: Tensor, side_px: int) -> Tensor:
+    """Grey images no larger than ``side_px``: uint8 [n, h, w, c] → float32 [n, h', w']."""
+    grey = images_u8.float().mean(-1)
+    height, width = grey.shape[1:]
+    scale = min(1.0, side_px / max(height, width))
+    if scale == 1.0:
+        return grey
+    size = (max(round(height * scale), WINDOW_PX), max(round(width * scale), WINDOW_PX))
+    return functional.interpolate(grey[:, None], size, mode="bilinear", antialias=True)[:, 0]
+
+
+def window_features(grey: Tensor) -> Tensor:
+    """φ of all windows of each image, of length 1 together: float32 [n, h, w] → float32 [n, windows × 50]."""
+    windows = grey.unfold(1, WINDOW_PX, STRIDE_PX).unfold(2, WINDOW_PX, STRIDE_PX).flatten(3)
+    centred = windows - windows.mean(-1, keepdim=True)
+    constant = (AREA - 1) / 2 * C2
+    phi = torch.cat([centred, torch.full_like(centred[..., :1], constant**0.5)], -1)
+    phi = phi * (centred.square().sum(-1, keepdim=True) + constant).mul(phi.shape[1] * phi.shape[2]).rsqrt()
+    return phi.flatten(1)
+
+
+class Screen:
+    """Embeds reduced grey images so that an inner product of two embeddings is a ceiling of their SSIM."""
+
+    def __init__(self, sample: Tensor, rank: int) -> None:
+        """Find the directions: eigenvectors of the sample's Gram matrix. Evenly spaced rows, so nothing is drawn.
+
+        Args:
+            sample: float32 [n, h, w], reduced grey images.
+        """
+        rows = np.unique(np.linspace(0, len(sample) - 1, min(SAMPLE, len(sample))).astype(np.int64))
+        features = window_features(sample[torch.from_numpy(rows).to(sample.device)])
+        energy, vectors = torch.linalg.eigh((features @ features.T).double())
+        keep = torch.arange(len(energy) - 1, max(len(energy) - 1 - rank, -1), -1, device=sample.device)
+        keep = keep[energy[keep] > 1e-6 * energy[-1]]
+        self.directions = (features.T.double() @ vectors[:, keep] / energy[keep].sqrt()).float()
+
+    def embed(self, grey: Tensor, change: Callable[[Tensor], Tensor] | None = None) -> Tensor:
+        """float32 [n, h, w] → float32 [n, rank + 1]; ``change`` is applied to each batch of images first."""
+        parts = []
+        for start in range(0, len(grey), CHUNK):
+            batch = grey[start : start + CHUNK]
+            projected = window_features(change(batch) if change else batch) @ self.directions
+            rest = (1 - (projected * projected).sum(1, keepdim=True)).clamp_min(0).sqrt()
+            parts.append(torch.cat([projected, rest], 1))
+        return torch.cat(parts)
+
+
+def reduce_all(images_u8: np.ndarray, side_px: int, device: torch.device) -> Tensor:
+    """:func:`reduced` for a whole set, batch by batch: uint8 [n, h, w, c] → float32 [n, h', w']."""
+    starts = range(0, len(images_u8), CHUNK)
+    batches = (torch.from_numpy(np.ascontiguousarray(images_u8[start : start + CHUNK])) for start in starts)
+    return torch.cat([reduced(batch.to(device), side_px) for batch in batches])
+
+
+def candidates(left: Tensor, right: Tensor, least: float, upper_only: bool) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Pairs whose inner product is at least ``least``, a block at a time: (int64 [k], int64 [k]).
+
+    With ``upper_only`` both sides are one set, and of each unordered pair only the one with left < right is given.
+    """
+    for row in range(0, len(left), ROWS):
+        block = left[row : row + ROWS]
+        for column in range(0, len(right), COLUMNS):
+            if upper_only and column + COLUMNS <= row:
+                continue
+            ceiling = block @ right[column : column + COLUMNS].T
+            x, y = (index.cpu().numpy() for index in torch.nonzero(ceiling >= least, as_tuple=True))
+            x, y = x + row, y + column
+            keep = x < y if upper_only else np.ones(len(x), bool)
+            yield x[keep], y[keep]
+
+
+def best_partner(left: Tensor, right: Tensor, skip_self: bool) -> tuple[Tensor, Tensor]:
+    """For each left row the right row of highest inner product: (ceiling float32 [n], row int64 [n]).
+
+    With ``skip_self`` both sides are one set and no row is its own partner.
+    """
+    best = torch.full((len(left),), -1.0, device=left.device)
+    partner = torch.zeros(len(left), dtype=torch.int64, device=left.device)
+    for row in range(0, len(left), ROWS):
+        rows = slice(row, min(row + ROWS, len(left)))
+        for column in range(0, len(right), COLUMNS):
+            ceiling = left[rows] @ right[column : column + COLUMNS].T
+            if skip_self:
+                _hide_self(ceiling, row, column)
+            value, index = ceiling.max(1)
+            better = value > best[rows]
+            best[rows] = torch.where(better, value, best[rows])
+            partner[rows] = torch.where(better, index + column, partner[rows])
+    return best, partner
+
+
+def _hide_self(ceiling: Tensor, row: int, column: int) -> None:
+    """Rule out the pairs of an image with itself in a block that starts at (row, column)."""
+    first = max(row, column)
+    last = min(row + ceiling.shape[0], column + ceiling.shape[1])
+    if first < last:
+        same = torch.arange(first, last, device=ceiling.device)
+        ceiling[same - row, same - column] = -1.0

@@ -1,0 +1,117 @@
+"""How tiles of SSIM run: their shapes on each device, eager or compiled, and what happens without a compiler."""
+
+from __future__ import annotations
+
+import functools
+import os
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch._dynamo.exc import BackendCompilerFailed
+from torch._inductor.exc import InductorError
+
+from ops.core.progress import Reporter
+from ops.metrics.ssim_kernel import WIN_SIZE_PX, EagerTile, Terms, Window, eager_rows, score_tile
+
+LANES = 16  # float32 values in one AVX-512 register; two or four registers on narrower machines
+SLAB_BYTES = 256 * 2**20  # terms of pool images held at once
+SHAPES_COMPILED = 64  # distinct tile shapes that one process may compile
+
+
+@dataclass(frozen=True)
+class Engine:
+    """One way to score tiles: ``rows`` images against ``lanes`` pool images, slabs of ``slab`` pool images."""
+
+    window: Window
+    device: torch.device
+    rows: int
+    lanes: int
+    slab: int
+    score: Callable[[Terms, Terms], Tensor]
+
+
+def compiler_missing(device: torch.device) -> str | None:
+    """Why torch.compile cannot work here, or None: C++ for a CPU, Triton for CUDA."""
+    if device.type == "cpu":
+        names = [os.environ["CXX"]] if "CXX" in os.environ else ["g++", "clang++", "c++"]
+        return None if any(shutil.which(name) for name in names) else f"no C++ compiler ({', '.join(names)})"
+    if device.type == "cuda":
+        return None if torch.utils._triton.has_triton() else "no Triton"
+    return f"no compiler for {device.type}"
+
+
+@functools.cache
+def _compiled() -> Callable[..., Tensor]:
+    """One compiled function; it specialises on each shape and window it meets."""
+    torch._dynamo.config.recompile_limit = max(torch._dynamo.config.recompile_limit, SHAPES_COMPILED)
+    return torch.compile(score_tile, fullgraph=True, dynamic=False)
+
+
+def _plain(window: Window) -> Callable[[Terms, Terms], Tensor]:
+    return lambda x, y: score_tile(*x.tensors(), *y.tensors(), window=window)
+
+
+def _in_place(height: int, width: int, channels: int, lanes: int) -> Callable[[Terms, Terms], Tensor]:
+    tile = EagerTile(channels if height * width <= 2048 else 1, height, width, lanes)
+    return lambda x, y: eager_rows(x, y, tile)
+
+
+def _fast(window: Window) -> Callable[[Terms, Terms], Tensor]:
+    return lambda x, y: _compiled()(*x.tensors(), *y.tensors(), window=window)
+
+
+def _inference(score: Callable[[Terms, Terms], Tensor]) -> Callable[[Terms, Terms], Tensor]:
+    def run(x: Terms, y: Terms) -> Tensor:
+        with torch.inference_mode():
+            return score(x, y)
+
+    return run
+
+
+def _tile_rows(values: int, compiled: bool, device: torch.device) -> tuple[int, int]:
+    """(rows, lanes) of a tile for images of ``values`` pixels × channels: what stays in cache, or fills a GPU."""
+    if device.type != "cpu":
+        return max(1, min(16, 2**21 // values)), 256
+    if not compiled:
+        return 16, LANES if values <= 2**14 or values > 2**15 else 2 * LANES
+    return max(1, min(16, 2**16 // values)), LANES
+
+
+def _works(
+    score: Callable[[Terms, Terms], Tensor], shape: tuple[int, ...], window: Window, rows: int, lanes: int
+) -> str | None:
+    """Compile for this tile shape now; the reason in one line where the compiler fails (no headers, say)."""
+    height, width, channels = shape
+    size = WIN_SIZE_PX[window] - 1
+    kind = torch.float32 if window == "uniform" else torch.float64
+    full, valid = (channels, height, width), (channels, height - size, width - size)
+    x = Terms(torch.zeros(rows, *full, 1), torch.zeros(rows, *valid, 1, dtype=kind), torch.ones(rows, *valid, 1))
+    y = Terms(torch.zeros(*full, lanes), torch.zeros(*valid, lanes, dtype=kind), torch.ones(*valid, lanes))
+    try:
+        score(x, y)
+    except (BackendCompilerFailed, InductorError) as error:
+        return (str(error).strip().splitlines() or [type(error).__name__])[0]
+    return None
+
+
+def engine(shape: tuple[int, ...], window: Window, compiled: bool, device: torch.device, reporter: Reporter) -> Engine:
+    """The engine for images of ``shape`` (h, w, c). Where compilation was asked for and cannot be had, it notes why."""
+    height, width, channels = shape
+    values = height * width * channels
+    positions = channels * (height - WIN_SIZE_PX[window] + 1) * (width - WIN_SIZE_PX[window] + 1)
+    slab = max(SLAB_BYTES // (4 * values + (8 if window == "uniform" else 12) * positions), 256) // 256 * 256
+    if compiled:
+        rows, lanes = _tile_rows(values, True, device)
+        why = compiler_missing(device)
+        if why is None and device.type == "cpu":
+            why = _works(_inference(_fast(window)), shape, window, rows, lanes)
+        if why is None:
+            return Engine(window, device, rows, lanes, slab, _inference(_fast(window)))
+        reporter.note(f"SSIM runs eagerly, several times slower: {why}")
+    rows, lanes = _tile_rows(values, False, device)
+    in_place = window == "uniform" and device.type == "cpu"
+    score = _in_place(height, width, channels, lanes) if in_place else _plain(window)
+    return Engine(window, device, rows, lanes, slab, _inference(score))

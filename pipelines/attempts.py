@@ -1,0 +1,44 @@
+"""Counts attempts: each further release of a family on the same audit role is another throw of the dice.
+
+The count lives in ``state/``; ``judge`` itself reads ``policy.attempts`` from params alone, so that its result is a
+function of its inputs. The doors refuse to judge more releases than the policy accounts for (design §4.5).
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from ops.core import files
+from ops.core.errors import CallError
+from ops.core.paths import Workspace
+from pipelines.versioning import StageNode, Versioning
+
+
+def admit(ws: Workspace, node: StageNode, params: Mapping[str, Any], versioning: Versioning) -> None:
+    """Record that this release is about to be judged. Raises CallError where ``policy.attempts`` is too small."""
+    if node.stage != "judge" or node.family is None:
+        return
+    release, audit = _identity(versioning, f"data/filtered/{node.family}"), _identity(versioning, "data/prepared/audit")
+    if release is None or audit is None:
+        return  # judged by hand, outside of the graph: there is nothing to tell releases apart by
+    path = ws.state / "attempts.json"
+    counted: dict[str, list[str]] = files.read_json(path) if path.is_file() else {}
+    releases = counted.setdefault(f"{node.family}|{audit}", [])
+    if release in releases:
+        return
+    allowed = int(params["policy"]["attempts"])
+    if len(releases) >= allowed:
+        raise CallError(
+            f"expected at most {allowed} releases of {node.family} judged on this audit role (policy.attempts), found "
+            f"number {len(releases) + 1}: write 'attempts: {len(releases) + 1}' under 'policy' in {ws.params}; "
+            "every further attempt tightens what PASS demands"
+        )
+    releases.append(release)
+    files.write_json(path, counted)
+
+
+def _identity(versioning: Versioning, out: str) -> str | None:
+    for entry in versioning.locked().values():
+        for written in entry.get("outs", []):
+            if written["path"] == out:
+                return str(written["md5"])
+    return None

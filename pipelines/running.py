@@ -1,0 +1,94 @@
+"""One stage, whole, for both doors: admission, work, expectations, tracking, and (Dagster's door) the commit to DVC."""
+
+import platform
+import resource
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from ops import stages
+from ops.core import files
+from ops.core.config import load_params
+from ops.core.paths import Workspace
+from ops.core.progress import Reporter, TeeReporter
+from ops.core.protocols import Outcome
+from pipelines import attempts, expectations
+from pipelines.graph import overlap
+from pipelines.tracking import Tracker
+from pipelines.versioning import StageNode, Versioning, git_revision
+
+
+class Runner:
+    """Runs stages of one workspace. ``listeners`` hear what each stage says besides the reporter of the call."""
+
+    def __init__(self, root: Path, listeners: Sequence[Reporter] = (), tracker: Tracker | None = None) -> None:
+        self.ws = Workspace(Path(root).resolve())
+        self.root = self.ws.root
+        self.versioning = Versioning(self.root)
+        self.tracker = tracker or Tracker(self.ws)
+        self.listeners = list(listeners)
+
+    def run(
+        self,
+        stage: str,
+        family: str | None,
+        *,
+        reporter: Reporter,
+        force: bool = False,
+        tags: Mapping[str, str] | None = None,
+    ) -> Outcome:
+        """Run the stage and commit it to DVC, unless dvc.lock says that it is current."""
+        node = self.versioning.node(stage, family)
+        if not force and not self.versioning.changes([node.address]):
+            return Outcome(
+                figures=self.remembered(node), versions=self.versioning.out_versions(node.address),
+                was_current=True, run_url=self.tracker.url(family),
+            )  # fmt: skip
+        outcome = self.perform(node, reporter, tags or {})
+        if outcome.blocked:
+            return outcome
+        self.versioning.commit(node.address)
+        versions = self.versioning.out_versions(node.address)
+        self.tracker.committed(family, versions)
+        return Outcome(**{**vars(outcome), "versions": versions})
+
+    def perform(self, node: StageNode, reporter: Reporter, tags: Mapping[str, str]) -> Outcome:
+        """The stage without the commit: what ``dvc repro`` calls, because DVC commits by itself."""
+        params = load_params(self.ws.params)
+        attempts.admit(self.ws, node, params, self.versioning)
+        inputs = self.input_versions(node)
+        started_s = time.perf_counter()
+        tags = {**tags, **({"git.sha": sha} if (sha := git_revision(self.root)) else {})}
+        with self.tracker.stage(node.stage, node.family, params, inputs, tags) as handle:
+            speakers = TeeReporter([reporter, handle.reporter, *self.listeners])
+            figures = stages.run(node.stage, stages.Work(self.ws, params, speakers), node.family)
+            work_s = time.perf_counter() - started_s
+            findings = expectations.check(node.stage, self.ws, node.family, params)
+            blocked = [f for f in findings if f.blocking and not f.passed]
+            if not blocked:
+                handle.finish(figures, [self.root / out for out in node.outs])
+        self.remember(node, figures, work_s, time.perf_counter() - started_s)
+        return Outcome(figures=figures, versions={}, findings=findings, run_url=handle.url, seconds=work_s)
+
+    def input_versions(self, node: StageNode) -> dict[str, str]:
+        """Input path → the md5 of the output that it is, as dvc.lock holds it now."""
+        locked = self.versioning.locked()
+        known = {out["path"]: out["md5"] for entry in locked.values() for out in entry.get("outs", [])}
+        return {path: md5 for path, md5 in known.items() for dep in node.deps if overlap(path, dep)}
+
+    def remember(self, node: StageNode, figures: Mapping[str, Any], work_s: float, whole_s: float) -> None:
+        """Costs and figures of the last run, outside what DVC tracks (a clock would make every output new)."""
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+        record = {
+            "stage": node.stage, "family": node.family, "seconds": round(work_s, 3),
+            "seconds_around": round(whole_s - work_s, 3), "peak_memory_mb": round(peak / 2**20),
+            "machine": f"{platform.system()} {platform.machine()}", "figures": dict(figures),
+        }  # fmt: skip
+        files.write_json(self.ws.timing / f"{node.address}.json", record)
+
+    def remembered(self, node: StageNode) -> dict[str, Any]:
+        """The figures of the last run, where this workspace ran the stage itself."""
+        path = self.ws.timing / f"{node.address}.json"
+        return dict(files.read_json(path)["figures"]) if path.is_file() else {}
