@@ -76,7 +76,9 @@ def metadata(outcome: Outcome, path: Path) -> dict[str, Any]:
 def findings_table(findings: Sequence[Finding]) -> dg.TableMetadataValue:
     """One row an expectation: what held, what did not."""
     records = [
-        dg.TableRecord({"expectation": f.name, "held": "yes" if f.passed else "NO", "expected": f.expected, "found": f.found})
+        dg.TableRecord(
+            {"expectation": f.name, "held": "yes" if f.passed else "NO", "expected": f.expected, "found": f.found}
+        )
         for f in findings
     ]
     names = ("expectation", "held", "expected", "found")

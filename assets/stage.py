@@ -31,7 +31,9 @@ def stage_assets(edges: StageEdges, checked: bool) -> dg.AssetsDefinition:
     checks = [dg.AssetCheckSpec(CHECK, asset=edges.keys[0], blocking=True)] if checked else []
 
     @dg.multi_asset(name=edges.op_name, specs=specs, check_specs=checks, can_subset=False, pool=noun.pool)
-    def body(context: dg.AssetExecutionContext, runner: dg.ResourceParam[StageRunner]) -> Iterator[dg.MaterializeResult | dg.AssetCheckResult]:
+    def body(
+        context: dg.AssetExecutionContext, runner: dg.ResourceParam[StageRunner]
+    ) -> Iterator[dg.MaterializeResult | dg.AssetCheckResult]:
         outcome = runner.run(
             edges.stage,
             edges.family,
@@ -42,7 +44,9 @@ def stage_assets(edges: StageEdges, checked: bool) -> dg.AssetsDefinition:
         if checked:
             yield check_result(edges, outcome)
         if outcome.blocked:
-            raise dg.Failure(f"{len(outcome.blocked)} expectations failed: {', '.join(f.name for f in outcome.blocked)}")
+            raise dg.Failure(
+                f"{len(outcome.blocked)} expectations failed: {', '.join(f.name for f in outcome.blocked)}"
+            )
         for path, key in edges.outs.items():
             yield dg.MaterializeResult(
                 asset_key=dg.AssetKey(list(key)),

@@ -8,10 +8,10 @@ symmetric and needs no history.
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from itertools import combinations
 from pathlib import Path
 from typing import Literal, Self
 
@@ -243,12 +243,13 @@ def across(ids: np.ndarray, roles: np.ndarray, twins: np.ndarray, pairs: copies.
 
 
 def check_straddling(removed: pd.DataFrame, images: int, config: Config, reporter: Reporter) -> None:
-    """Say what goes. Raises UnderstudyError where it is more than the settings allow."""
+    """Say what goes (images, counted on both sides). Raises UnderstudyError where it is more than allowed."""
     gone = removed["image_id"].nunique()
     met = [
-        (a, b, int(((removed["role"] == a) & (removed["partner_role"] == b)).sum())) for a, b in combinations(ROLES, 2)
+        " and ".join(sorted(pair, key=ROLES.index))
+        for pair in zip(removed["role"], removed["partner_role"], strict=True)
     ]
-    table = ", ".join(f"{a} and {b} {count:,}" for a, b, count in met if count)
+    table = ", ".join(f"{between} {count:,}" for between, count in sorted(Counter(met).items()))
     if gone > config.max_straddling_fraction * images:
         raise UnderstudyError(
             explain(

@@ -38,7 +38,9 @@ class Work:
         """A block whose model is known to the part it names (a source, a family, the attacks)."""
         value = self.params.get(name)
         if not isinstance(value, Mapping):
-            raise CallError(explain(expected=f"a block '{name}' in params.yaml", found=repr(value), todo=f"add '{name}:'"))
+            raise CallError(
+                explain(expected=f"a block '{name}' in params.yaml", found=repr(value), todo=f"add '{name}:'")
+            )
         return value
 
     @property
@@ -50,7 +52,9 @@ class Work:
         families = self.raw_block("families")
         if family not in families:
             known = ", ".join(map(str, families))
-            raise CallError(explain(expected="an active family", found=f"'{family}' (active: {known})", todo="add it to 'families'"))
+            raise CallError(
+                explain(expected="an active family", found=f"'{family}' (active: {known})", todo="add it to 'families'")
+            )
         return str(families[family]["sample_reads"])
 
 
@@ -217,7 +221,9 @@ def is_per_family(stage: str) -> bool:
 def run(stage: str, work: Work, family: str | None = None) -> Figures:
     """Run one stage. Raises CallError for an unknown stage, or a family that is missing or superfluous."""
     if stage not in STAGES:
-        raise CallError(explain(expected=f"a stage among {', '.join(STAGES)}", found=f"'{stage}'", todo="name one of them"))
+        raise CallError(
+            explain(expected=f"a stage among {', '.join(STAGES)}", found=f"'{stage}'", todo="name one of them")
+        )
     if is_per_family(stage) != (family is not None):
         wanted = f"--family with stage '{stage}'" if is_per_family(stage) else f"no --family with stage '{stage}'"
         raise CallError(explain(expected=wanted, found=repr(family), todo="correct the call"))

@@ -1,4 +1,4 @@
-"""The Dagster door: assets from dvc.yaml's graph, jobs, resources. The workspace is ``UNDERSTUDY_WORKSPACE`` or here."""
+"""The Dagster door: dvc.yaml's graph as assets, jobs. The workspace is ``UNDERSTUDY_WORKSPACE`` or here."""
 
 import os
 from pathlib import Path

@@ -70,7 +70,7 @@ def _packages(root: Path) -> list[Line]:
 def _torch_pair(root: Path) -> list[Line]:
     try:
         import torch
-        import torchvision  # noqa: F401
+        import torchvision
     except (ImportError, RuntimeError) as error:
         return [
             Line(

@@ -33,9 +33,15 @@ def check(params: Mapping[str, Any]) -> None:
     known = {**models(), **{name: generators.load(name).Config for name in generators.names() if name in params}}
     unknown = sorted(set(params) - set(known) - {"seed", "families", "source", "attacks"})
     if unknown:
-        raise CallError(explain(expected=f"blocks among {', '.join(sorted(known))}", found=str(unknown), todo="remove or rename them"))
+        raise CallError(
+            explain(
+                expected=f"blocks among {', '.join(sorted(known))}", found=str(unknown), todo="remove or rename them"
+            )
+        )
     if not isinstance(params.get("seed"), int):
-        raise CallError(explain(expected="a whole number 'seed' in params.yaml", found=repr(params.get("seed")), todo="add it"))
+        raise CallError(
+            explain(expected="a whole number 'seed' in params.yaml", found=repr(params.get("seed")), todo="add it")
+        )
     for name in known:
         block(params, name, known[name])
     for family in params.get("families") or {}:

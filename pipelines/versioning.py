@@ -37,7 +37,7 @@ class StageNode:
 
     @property
     def family(self) -> str | None:
-        name, _, family = self.address.partition("@")
+        family = self.address.partition("@")[2]
         return family or None
 
 
@@ -125,9 +125,8 @@ class Versioning:
 
     def code_version(self, node: StageNode, params: Mapping[str, Any]) -> str:
         """Digest of the stage's code files, resolved params and command: what makes it stale besides its data."""
-        files = {
-            dep: _content_digest(self.root / dep) for dep in node.deps if dep.endswith(".py") or dep.endswith(".j2")
-        }
+        code = {dep: (self.root / dep).resolve() for dep in node.deps}
+        files = {dep: _content_digest(path) for dep, path in code.items() if path.is_relative_to(CODE)}
         values = {name: _descend(params, name) for name in node.params}
         text = json.dumps({"cmd": node.cmd, "code": files, "params": values}, sort_keys=True, default=str)
         return hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -67,7 +67,7 @@ def keep_metrics(root: Path) -> None:
 
 
 def activate(root: Path, family: str) -> bool:
-    """Add a family to the active ones; True where it was not among them. Raises CallError for one that does not exist."""
+    """Add a family to the active ones; True where it was not. Raises CallError for an unknown one."""
     from ops import generators
 
     module = generators.load(family)
@@ -191,7 +191,7 @@ def dagster_home(root: Path) -> Path:
 
 @contextlib.contextmanager
 def only_one(root: Path, what: str) -> Iterator[None]:
-    """Hold the workspace's lock (freed by the system even after kill -9). Raises UnderstudyError where another holds it."""
+    """Hold the workspace's lock (free at once after kill -9). Raises UnderstudyError where another holds it."""
     (root / "state").mkdir(parents=True, exist_ok=True)
     with (root / "state/lock").open("a+") as handle:
         try:

@@ -59,11 +59,12 @@ def points(family: str) -> dict[str, Callable[[], None]]:
     Every step for the family with one game; for the one with a game a class some steps of both games, and between them.
     """
     game, state = adversarial_game.Game, adversarial_state
-    moves = range(STEPS) if family == "sngan" else (1, STEPS, STEPS + 3)
+    moves = range(STEPS) if family == "sngan" else (STEPS, STEPS + 3)
     deaths: dict[str, Callable[[], None]] = {}
     for move in moves:
         deaths[f"before-{move}"] = partial(die, game, "advance", nth(move))
-        deaths[f"within-{move}"] = partial(die, game, "generator_step", nth(move))
+        if move % 2 or family != "sngan":
+            deaths[f"within-{move}"] = partial(die, game, "generator_step", nth(move))
     for number in (0, 1):
         deaths[f"saving-{number}"] = partial(die, state, "save_file", nth(number))
         # A checkpoint publishes two JSON files inside its folder and then the folder: the third is the one that counts.

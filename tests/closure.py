@@ -74,7 +74,13 @@ def members(stage: str) -> list[Path]:
     found: list[Path] = []
     for pattern in MEMBERS.get(stage, []):
         path = ROOT / pattern
-        found += sorted(path.rglob("*.py")) if path.is_dir() else sorted(path.parent.glob("[a-z]*.py")) if "$" in path.name else [path]
+        found += (
+            sorted(path.rglob("*.py"))
+            if path.is_dir()
+            else sorted(path.parent.glob("[a-z]*.py"))
+            if "$" in path.name
+            else [path]
+        )
     return found
 
 

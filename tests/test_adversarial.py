@@ -59,10 +59,10 @@ def shelf_of(folder: Path) -> list[Path]:
 @pytest.mark.parametrize("family", ["sngan", "dcgan"])
 def test_killed_anywhere_and_started_again_ends_with_the_same_bytes(family: str, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "tests.adversarial_victim", str(tmp_path), family]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300, check=False)
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=550, check=False)
     assert done.returncode == 0, done.stderr
     killed = sorted(tmp_path.glob("killed-*"))
-    assert len(killed) == {"sngan": 16, "dcgan": 10}[family]
+    assert len(killed) == {"sngan": 13, "dcgan": 8}[family]
     expected = {path.name: path.read_bytes() for path in (tmp_path / "whole/model").iterdir()}
     assert {"generator.safetensors", "curves.csv", "samples.png"} <= set(expected)
     for folder in killed:

@@ -124,7 +124,11 @@ def imported(file: Path) -> set[str]:
 
 @pytest.mark.parametrize(
     ("tool", "home"),
-    [("mlflow", "pipelines/tracking.py"), ("dvc", "pipelines/versioning.py"), ("great_expectations", "pipelines/expectations.py")],
+    [
+        ("mlflow", "pipelines/tracking.py"),
+        ("dvc", "pipelines/versioning.py"),
+        ("great_expectations", "pipelines/expectations.py"),
+    ],
 )
 def test_each_tool_is_spoken_to_in_one_place(tool: str, home: str) -> None:
     speakers = {str(file.relative_to(ROOT)) for file in SOURCES if tool in imported(file)}

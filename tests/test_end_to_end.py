@@ -1,4 +1,4 @@
-"""The whole way of the data through both doors, small but real: real Dagster instance, DVC repository, MLflow on SQLite."""
+"""The whole way of the data through both doors, small but real: Dagster instance, DVC repository, MLflow on SQLite."""
 
 from __future__ import annotations
 
@@ -23,22 +23,35 @@ PUBLISHED = ("data", "models", "reports")
 TINY = [
     "source.subjects=160", "prepare.shares={train: 0.4, audit: 0.3, reference: 0.2, test: 0.1}",
     "sngan.steps=6", "sngan.width=4", "sngan.batch=16", "sample.images=96", "sample.batch=32",
-    "classifier.steps=8", "features.steps=8", "validate.seeds=3", "audit.permutations=199", "runtime.threads=1",
+    "classifier.steps=8", "features.steps=8", "validate.seeds=2", "validate.min_images=8", "runtime.threads=1",
+    "audit.permutations=600", "audit.blind_permutations=600", "filter.compiled=false",
     "families={sngan: {sample_reads: models/sngan}}", "filter.pool_size=50",
 ]  # fmt: skip
 
 
 def understudy(*arguments: str, cwd: Path, code: int = 0) -> subprocess.CompletedProcess[str]:
-    environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}", "OMP_NUM_THREADS": "1"}
+    environment = {
+        **os.environ,
+        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+        "OMP_NUM_THREADS": "1",
+    }
     command = [sys.executable, "-m", "pipelines", *arguments]
     done = subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, check=False)
-    assert done.returncode == code, f"{arguments} ended with {done.returncode}:\n{done.stdout[-2000:]}\n{done.stderr[-4000:]}"
+    assert done.returncode == code, (
+        f"{arguments} ended with {done.returncode}:\n{done.stdout[-2000:]}\n{done.stderr[-4000:]}"
+    )
     return done
 
 
 def dvc(*arguments: str, cwd: Path) -> str:
-    environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}", "OMP_NUM_THREADS": "1"}
-    done = subprocess.run([sys.executable, "-m", "dvc", *arguments], cwd=cwd, env=environment, capture_output=True, text=True, check=False)
+    environment = {
+        **os.environ,
+        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+        "OMP_NUM_THREADS": "1",
+    }
+    done = subprocess.run(
+        [sys.executable, "-m", "dvc", *arguments], cwd=cwd, env=environment, capture_output=True, text=True, check=False
+    )
     assert done.returncode == 0, f"dvc {arguments}:\n{done.stdout[-3000:]}\n{done.stderr[-3000:]}"
     return done.stdout
 
@@ -54,23 +67,17 @@ def outputs(workspace: Path) -> dict[str, str]:
     return {out["path"]: out["md5"] for stage in lock.values() for out in stage["outs"]}
 
 
-def dagster_stale(workspace: Path) -> set[str]:
-    """Assets that Dagster calls stale or missing."""
-    script = """
-import sys, pathlib, dagster as dg
-from pipelines.definitions import build
-from pipelines import workspaces
-from dagster._core.definitions.data_version import CachingStaleStatusResolver
-root = pathlib.Path(sys.argv[1]); workspaces.dagster_home(root)
-graph = build(root).resolve_asset_graph()
-with dg.DagsterInstance.get() as instance:
-    resolver = CachingStaleStatusResolver(instance, graph)
-    for key in graph.materializable_asset_keys:
-        state = resolver.get_status(key).value
-        if state != 'FRESH': print('STALE', key.to_user_string(), state, [c.reason for c in resolver.get_stale_causes(key)])
-"""
-    done = subprocess.run([sys.executable, "-c", script, str(workspace)], capture_output=True, text=True, check=True)
-    return {line for line in done.stdout.splitlines() if line.startswith("STALE")}
+def probe(name: str, *arguments: str) -> str:
+    """What a script of tests/probes says, run in a process of its own."""
+    command = [sys.executable, "-m", f"tests.probes.{name}", *arguments]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+    return done.stdout
+
+
+def dagster_stale(workspace: Path) -> list[str]:
+    """Assets that Dagster calls stale or missing, with its reasons."""
+    return [line for line in probe("stale", str(workspace)).splitlines() if line.startswith("STALE")]
 
 
 @pytest.fixture(scope="module")
@@ -127,20 +134,7 @@ def test_dagster_is_fresh_after_its_own_run_and_a_second_run_recomputes_nothing(
 
 
 def test_mlflow_holds_the_run_and_the_registered_generator(by_dagster: Path) -> None:
-    script = """
-import sys, pathlib, json
-from ops.core.paths import Workspace
-from pipelines.tracking import Tracker
-uri = Tracker(Workspace(pathlib.Path(sys.argv[1]))).prepare()
-import mlflow
-client = mlflow.MlflowClient(uri)
-experiments = [e.experiment_id for e in client.search_experiments()]
-runs = [r for r in client.search_runs(experiments) if r.data.tags.get('family') == 'sngan']
-print(json.dumps({'status': [r.info.status for r in runs], 'metrics': sorted(runs[0].data.metrics), 'params': len(runs[0].data.params),
-  'inputs': [d.dataset.digest for d in runs[0].inputs.dataset_inputs], 'versions': [v.version for v in client.search_model_versions("name='understudy-sngan'")]}))
-"""
-    done = subprocess.run([sys.executable, "-c", script, str(by_dagster)], capture_output=True, text=True, check=True)
-    found = json.loads(done.stdout.splitlines()[-1])
+    found = json.loads(probe("tracked", str(by_dagster), "sngan").splitlines()[-1])
     assert found["status"] == ["FINISHED"]
     assert len(found["versions"]) == 1
     assert found["params"] > 10
@@ -186,13 +180,15 @@ def controls_workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
     base = tmp_path_factory.mktemp("controls")
     with zipfile.ZipFile(base / "photos.zip", "w") as archive:
         for subject in range(9_000):
-            archive.writestr(f"{'red' if subject % 2 else 'blue'}/{subject:05d}.png", png(photograph(subject % 2, subject)))
+            archive.writestr(
+                f"{'red' if subject % 2 else 'blue'}/{subject:05d}.png", png(photograph(subject % 2, subject))
+            )
     workspace = make(
         base / "workspace", source=str(base / "photos.zip"),
         settings=[
             "prepare.size_px=16", "prepare.shares={train: 0.37, audit: 0.37, reference: 0.2, test: 0.06}",
             "families={copycat: {sample_reads: models/copycat}, oracle: {sample_reads: data/prepared/reference}}",
-            "sample.images=1500", "classifier.steps=30", "features.steps=60", "filter.pool_size=200", "policy.attempts=2",
+            "sample.images=1500", "policy.attempts=2", "classifier.steps=30", "features.steps=60", "filter.pool_size=200",
         ],
     )  # fmt: skip
     understudy("run", cwd=workspace)
@@ -200,7 +196,9 @@ def controls_workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_the_copier_fails_and_the_oracle_passes(controls_workspace: Path) -> None:
-    verdicts = {f: json.loads((controls_workspace / f"reports/{f}/verdict.json").read_text()) for f in ("copycat", "oracle")}
+    verdicts = {
+        f: json.loads((controls_workspace / f"reports/{f}/verdict.json").read_text()) for f in ("copycat", "oracle")
+    }
     assert verdicts["copycat"]["verdict"] == "FAIL", verdicts["copycat"]
     assert verdicts["oracle"]["verdict"] == "PASS", verdicts["oracle"]
 
@@ -213,7 +211,9 @@ def test_one_changed_image_recomputes_only_what_depends_on_it(tmp_path: Path) ->
         path.write_bytes(png(photograph(subject % 2, subject)))
     settings = [s for s in TINY if not s.startswith(("source", "sngan", "families", "filter"))]
     families = "families={copycat: {sample_reads: models/copycat}}"
-    workspace = make(tmp_path / "ws", source=str(photos), settings=[*settings, families, "prepare.size_px=16", "filter.pool_size=20"])
+    workspace = make(
+        tmp_path / "ws", source=str(photos), settings=[*settings, families, "prepare.size_px=16", "filter.pool_size=20"]
+    )
     understudy("run", cwd=workspace)
     before = outputs(workspace)
     from ops.core.imageset import ImageSet
@@ -230,12 +230,17 @@ def test_one_changed_image_recomputes_only_what_depends_on_it(tmp_path: Path) ->
         assert "· train@copycat" in said
 
 
+def publish_and_fail(target: Path) -> None:
+    with files.atomic_folder(target) as folder:
+        (folder / "a").write_text("second")
+        raise RuntimeError
+
+
 def test_files_are_published_whole_or_not_at_all(tmp_path: Path) -> None:
     target = tmp_path / "out"
     with files.atomic_folder(target) as folder:
         (folder / "a").write_text("first")
-    with pytest.raises(RuntimeError), files.atomic_folder(target) as folder:
-        (folder / "a").write_text("second")
-        raise RuntimeError
+    with pytest.raises(RuntimeError):
+        publish_and_fail(target)
     assert (target / "a").read_text() == "first"
     assert [path.name for path in tmp_path.iterdir()] == ["out"]

@@ -164,7 +164,7 @@ def test_a_near_duplicate_across_roles_goes_from_both_and_one_inside_a_role_stay
     assert list(gone.columns) == ["image_id", "reason", "partner_role", "ssim"]
     assert gone["partner_role"].tolist() == ["audit"]
     assert gone["ssim"][0] >= 0.95
-    assert any("train and audit 1" in text for text in notes.said)
+    assert any("train and audit 2" in text for text in notes.said)
     told = json.loads((tmp_path / "prepared/train/summary.json").read_text())
     assert told["removed_near_duplicates"] == 1
 
@@ -190,7 +190,7 @@ def test_too_many_straddling_images_stop_with_the_figure(tmp_path: Path) -> None
     image = pictures[f"{where[subject_in('train')]}/0.png"]
     pictures[f"{where[subject_in('audit')]}/twin.png"] = twin_of(image, "plain")
     raw = ingested(tmp_path, pictures)
-    with pytest.raises(UnderstudyError, match=r"3\.3% of 61 \(train and audit 1\)"):
+    with pytest.raises(UnderstudyError, match=r"3\.3% of 61 \(train and audit 2\)"):
         run(tmp_path, raw, max_straddling_fraction=0.03)
     assert not (tmp_path / "prepared").exists()
 

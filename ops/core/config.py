@@ -1,4 +1,4 @@
-"""Settings: values live in ``params.yaml``, their type, unit and meaning in one strict model beside the code they steer.
+"""Settings: values live in ``params.yaml``, type, unit and meaning in one strict model beside the code.
 
 Every module that has a block in ``params.yaml`` defines one ``Config(StrictModel)``; :func:`block` reads that block
 and refuses unknown and missing keys by name.
@@ -35,13 +35,17 @@ M = TypeVar("M", bound=StrictModel)
 def load_params(path: Path) -> dict[str, Any]:
     """Read ``params.yaml``. Raises CallError where it is missing, no mapping, or not YAML."""
     if not path.is_file():
-        raise CallError(explain(expected=f"settings in {path}", found="no such file", todo="name a workspace with --workspace"))
+        raise CallError(
+            explain(expected=f"settings in {path}", found="no such file", todo="name a workspace with --workspace")
+        )
     try:
         params = yaml.safe_load(path.read_text())
     except yaml.YAMLError as error:
         raise CallError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from error
     if not isinstance(params, dict):
-        raise CallError(explain(expected=f"a mapping in {path}", found=type(params).__name__, todo="see docs/settings.md"))
+        raise CallError(
+            explain(expected=f"a mapping in {path}", found=type(params).__name__, todo="see docs/settings.md")
+        )
     return params
 
 

@@ -34,7 +34,9 @@ class ImageSet:
         self.folder = Path(folder)
         if not (self.folder / "manifest.parquet").is_file():
             found = "no such folder" if not self.folder.exists() else "no manifest.parquet in it"
-            raise UnderstudyError(explain(expected=f"an image set in {folder}", found=found, todo="run the stage that writes it"))
+            raise UnderstudyError(
+                explain(expected=f"an image set in {folder}", found=found, todo="run the stage that writes it")
+            )
 
     @cached_property
     def manifest(self) -> pd.DataFrame:
@@ -80,7 +82,9 @@ class ImageSet:
         total = sum(len(shard) for shard in shards)
         if shards and total != len(self):
             found = f"{total} {stem}"
-            raise UnderstudyError(explain(expected=f"{len(self)} {stem} in {self.folder}", found=found, todo="run its stage again"))
+            raise UnderstudyError(
+                explain(expected=f"{len(self)} {stem} in {self.folder}", found=found, todo="run its stage again")
+            )
         return shards
 
 
@@ -95,7 +99,9 @@ def codes(labels: np.ndarray, classes: Sequence[str]) -> np.ndarray:
     index = {name: code for code, name in enumerate(classes)}
     unknown = sorted(set(labels.tolist()) - set(index))
     if unknown:
-        raise UnderstudyError(explain(expected=f"labels among {list(classes)}", found=str(unknown), todo="prepare the set again"))
+        raise UnderstudyError(
+            explain(expected=f"labels among {list(classes)}", found=str(unknown), todo="prepare the set again")
+        )
     return np.array([index[name] for name in labels.tolist()], dtype=np.int64)
 
 

@@ -49,7 +49,13 @@ class StageRunner(Protocol):
     root: Path
 
     def run(
-        self, stage: str, family: str | None, *, reporter: Reporter, force: bool = False, tags: Mapping[str, str] | None = None
+        self,
+        stage: str,
+        family: str | None,
+        *,
+        reporter: Reporter,
+        force: bool = False,
+        tags: Mapping[str, str] | None = None,
     ) -> Outcome:
         """Run the stage unless it is current (or ``force``). Raises UnderstudyError where the work fails."""
         ...

@@ -30,7 +30,7 @@ from skimage.metrics import structural_similarity
 
 from ops.core.progress import Reporter, SilentReporter
 from ops.metrics.ssim_engine import Engine, engine
-from ops.metrics.ssim_kernel import WIN_SIZE_PX, Terms, Window, broadcast, score_tile, terms
+from ops.metrics.ssim_kernel import WIN_SIZE_PX, Terms, Window, broadcast, facing, score_tile, terms
 
 __all__ = [
     "MARGIN",
@@ -203,7 +203,7 @@ def pair_scores(
         for start in range(0, len(x_u8), lanes):
             part = slice(start, start + lanes)
             x, y = (terms(_padded(side[part], lanes, device), window) for side in (x_u8, y_u8))
-            tile = score_tile(*x.tensors(), *y.tensors(), window=window)
+            tile = score_tile(facing(x, window), *y.tensors(), window=window)
             scores[part] = tile.cpu().numpy()[: len(x_u8[part])]
     return scores
 

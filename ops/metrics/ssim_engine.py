@@ -14,11 +14,24 @@ from torch._dynamo.exc import BackendCompilerFailed
 from torch._inductor.exc import InductorError
 
 from ops.core.progress import Reporter
-from ops.metrics.ssim_kernel import WIN_SIZE_PX, EagerTile, Terms, Window, eager_rows, score_tile
+from ops.metrics.ssim_kernel import (
+    WIN_SIZE_PX,
+    EagerTile,
+    Facing,
+    Terms,
+    Window,
+    broadcast,
+    eager_rows,
+    score_tile,
+    terms,
+)
 
 LANES = 16  # float32 values in one AVX-512 register; two or four registers on narrower machines
 SLAB_BYTES = 256 * 2**20  # terms of pool images held at once
 SHAPES_COMPILED = 64  # distinct tile shapes that one process may compile
+
+
+Score = Callable[[Facing, Terms], Tensor]
 
 
 @dataclass(frozen=True)
@@ -30,7 +43,7 @@ class Engine:
     rows: int
     lanes: int
     slab: int
-    score: Callable[[Terms, Terms], Tensor]
+    score: Score
 
 
 def compiler_missing(device: torch.device) -> str | None:
@@ -50,21 +63,21 @@ def _compiled() -> Callable[..., Tensor]:
     return torch.compile(score_tile, fullgraph=True, dynamic=False)
 
 
-def _plain(window: Window) -> Callable[[Terms, Terms], Tensor]:
-    return lambda x, y: score_tile(*x.tensors(), *y.tensors(), window=window)
+def _plain(window: Window) -> Score:
+    return lambda x, y: score_tile(x, *y.tensors(), window=window)
 
 
-def _in_place(height: int, width: int, channels: int, lanes: int) -> Callable[[Terms, Terms], Tensor]:
+def _in_place(height: int, width: int, channels: int, lanes: int) -> Score:
     tile = EagerTile(channels if height * width <= 2048 else 1, height, width, lanes)
     return lambda x, y: eager_rows(x, y, tile)
 
 
-def _fast(window: Window) -> Callable[[Terms, Terms], Tensor]:
-    return lambda x, y: _compiled()(*x.tensors(), *y.tensors(), window=window)
+def _fast(window: Window) -> Score:
+    return lambda x, y: _compiled()(x, *y.tensors(), window=window)
 
 
-def _inference(score: Callable[[Terms, Terms], Tensor]) -> Callable[[Terms, Terms], Tensor]:
-    def run(x: Terms, y: Terms) -> Tensor:
+def _inference(score: Score) -> Score:
+    def run(x: Facing, y: Terms) -> Tensor:
         with torch.inference_mode():
             return score(x, y)
 
@@ -77,19 +90,13 @@ def _tile_rows(values: int, compiled: bool, device: torch.device) -> tuple[int, 
         return max(1, min(16, 2**21 // values)), 256
     if not compiled:
         return 16, LANES if values <= 2**14 or values > 2**15 else 2 * LANES
-    return max(1, min(16, 2**16 // values)), LANES
+    return max(1, min(16, 2**18 // values)), LANES
 
 
-def _works(
-    score: Callable[[Terms, Terms], Tensor], shape: tuple[int, ...], window: Window, rows: int, lanes: int
-) -> str | None:
+def _works(score: Score, shape: tuple[int, ...], window: Window, rows: int, lanes: int) -> str | None:
     """Compile for this tile shape now; the reason in one line where the compiler fails (no headers, say)."""
-    height, width, channels = shape
-    size = WIN_SIZE_PX[window] - 1
-    kind = torch.float32 if window == "uniform" else torch.float64
-    full, valid = (channels, height, width), (channels, height - size, width - size)
-    x = Terms(torch.zeros(rows, *full, 1), torch.zeros(rows, *valid, 1, dtype=kind), torch.ones(rows, *valid, 1))
-    y = Terms(torch.zeros(*full, lanes), torch.zeros(*valid, lanes, dtype=kind), torch.ones(*valid, lanes))
+    blank = torch.zeros(max(rows, lanes), *shape, dtype=torch.uint8)
+    x, y = broadcast(blank[:rows], window), terms(blank[:lanes], window)
     try:
         score(x, y)
     except (BackendCompilerFailed, InductorError) as error:

@@ -53,10 +53,6 @@ class Terms:
     def tensors(self) -> tuple[Tensor, Tensor, Tensor]:
         return self.pixels, self.level, self.spread
 
-    def lanes(self, rows: slice) -> Terms:
-        """The terms of some of the lanes, contiguous."""
-        return Terms(*(tensor[..., rows].contiguous() for tensor in self.tensors()))
-
 
 def gaussian_taps() -> tuple[float, ...]:
     """The 11 taps of scipy's Gaussian (σ 1.5, truncated at 3.5 σ), normalised to 1."""
@@ -96,40 +92,46 @@ def terms(images_u8: Tensor, window: Window) -> Terms:
     return Terms(exact.float().contiguous(), level, (variance + HALF_C2[window]).float())
 
 
-def broadcast(images_u8: Tensor, window: Window) -> Terms:
-    """Terms of images that meet whole tiles: uint8 [k, h, w, c] → Terms of [k, c, ·, ·, 1]."""
-    return Terms(*(tensor.movedim(-1, 0)[..., None].contiguous() for tensor in terms(images_u8, window).tensors()))
+Facing = tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]
 
 
-def covariance(x: Terms, y: Terms, window: Window) -> Tensor:
-    """float32 [..., c, p, q, m]: 48·cov (uniform, one rounding) or cov (gaussian)."""
-    if window == "uniform":
-        whole = torch.floor(x.level * (1 / AREA) + 0.5)
-        rest = (x.level - AREA * whole) * (1 / AREA)
-        return (window_sum(x.pixels * y.pixels, window) - whole * y.level) - rest * y.level
-    cross = window_sum((x.pixels * y.pixels).double(), window)
-    return (cross - x.level * y.level).float()
+def facing(x: Terms, window: Window) -> Facing:
+    """What the other side of each pair needs, prepared once so that the kernel only loads it.
 
-
-def score_tile(
-    x_pixels: Tensor,
-    x_level: Tensor,
-    x_spread: Tensor,
-    y_pixels: Tensor,
-    y_level: Tensor,
-    y_spread: Tensor,
-    window: Window,
-) -> Tensor:
-    """Mean SSIM of each pair: Terms of [k, c, ·, ·, 1] and [c, ·, ·, m] → float32 [k, m]. This is what gets compiled.
-
-    Also pairs aligned lane by lane: both [c, ·, ·, m] → [m]. Takes tensors, not Terms, to stay one traceable graph.
+    (pixels, level, spread, whole, rest, energy), all of x's layout. whole and rest split the window sum, S = 49·whole +
+    49·rest (uniform; unused copies of the level for gaussian); energy = level² + C1 in the units of HALF_C1, float32.
     """
-    x, y = Terms(x_pixels, x_level, x_spread), Terms(y_pixels, y_level, y_spread)
-    structure = covariance(x, y, window) + HALF_C2[window]
-    x_mean, y_mean = x_level.float(), y_level.float()
+    level = x.level.float()
+    energy = level * level + 2 * HALF_C1[window]
+    if window == "gaussian":
+        return x.pixels, x.level, x.spread, x.level, x.level, energy
+    whole = torch.floor(x.level * (1 / AREA) + 0.5)
+    return x.pixels, x.level, x.spread, whole, (x.level - AREA * whole) * (1 / AREA), energy
+
+
+def broadcast(images_u8: Tensor, window: Window) -> Facing:
+    """Images that meet whole tiles: uint8 [k, h, w, c] → Facing of [k, c, ·, ·, 1]."""
+    parts = facing(terms(images_u8, window), window)
+    return tuple(tensor.movedim(-1, 0)[..., None].contiguous() for tensor in parts)  # type: ignore[return-value]
+
+
+def covariance(x: Facing, y: Terms, window: Window) -> Tensor:
+    """float32 [..., c, p, q, m]: 48·cov (uniform, one rounding) or cov (gaussian)."""
+    pixels, level, _, whole, rest, _ = x
+    if window == "uniform":
+        return (window_sum(pixels * y.pixels, window) - whole * y.level) - rest * y.level
+    return (window_sum((pixels * y.pixels).double(), window) - level * y.level).float()
+
+
+def score_tile(x: Facing, pixels: Tensor, level: Tensor, spread: Tensor, window: Window) -> Tensor:
+    """Mean SSIM of each pair: x of [k, c, ·, ·, 1] against Terms of [c, ·, ·, m] → float32 [k, m].
+
+    Also pairs aligned lane by lane: both [c, ·, ·, m] → [m]. This is what gets compiled: tensors in, one graph.
+    """
+    structure = covariance(x, Terms(pixels, level, spread), window) + HALF_C2[window]
+    x_mean, y_mean = x[1].float(), level.float()
     luminance = x_mean * y_mean + HALF_C1[window]
-    energy = x_mean * x_mean + y_mean * y_mean + 2 * HALF_C1[window]
-    ratio = (luminance * structure) / (energy * (x_spread + y_spread))
+    ratio = (luminance * structure) / ((x[5] + y_mean * y_mean) * (x[2] + spread))
     windows = ratio.shape[-4] * ratio.shape[-3] * ratio.shape[-2]
     return (ratio.sum(-2).double().sum((-2, -3)) * (4 / windows)).float()  # a long sum in float32 would drift
 
@@ -158,33 +160,29 @@ class EagerTile:
             b[seven].add_(b[source].narrow(dim, 6, size - 6))
         return b["sum"]
 
-    def score(self, x: Terms, whole: Tensor, rest: Tensor, energy: Tensor, y: Terms, y_energy: Tensor) -> Tensor:
+    def score(self, x: Facing, y: Terms, y_energy: Tensor) -> Tensor:
         """Sum of the ratio over windows and channels: x [c, ·, ·, 1], y [c, ·, ·, m] → float64 [m]."""
-        b = self.buffers
-        torch.mul(x.pixels, y.pixels, out=b["product"])
+        b, (pixels, level, spread, whole, rest, energy) = self.buffers, x
+        torch.mul(pixels, y.pixels, out=b["product"])
         ratio = self._box()
         ratio.addcmul_(whole, y.level, value=-1).addcmul_(rest, y.level, value=-1).add_(HALF_C2["uniform"])
-        ratio.mul_(torch.mul(x.level, y.level, out=b["top"]).add_(HALF_C1["uniform"]))
+        ratio.mul_(torch.mul(level, y.level, out=b["top"]).add_(HALF_C1["uniform"]))
         ratio.div_(torch.add(energy, y_energy, out=b["top"]))
-        ratio.div_(torch.add(x.spread, y.spread, out=b["top"]))
+        ratio.div_(torch.add(spread, y.spread, out=b["top"]))
         return ratio.sum(1).double().sum((0, 1))
 
 
-def eager_rows(x: Terms, y: Terms, tile: EagerTile) -> Tensor:
+def eager_rows(x: Facing, y: Terms, tile: EagerTile) -> Tensor:
     """:func:`score_tile` for the uniform window by :class:`EagerTile`: x [k, c, ·, ·, 1], y [c, ·, ·, m] → [k, m].
 
     Works through as many channels at a time as ``tile`` has.
     """
-    whole = torch.floor(x.level * (1 / AREA) + 0.5)
-    rest = (x.level - AREA * whole) * (1 / AREA)
-    energy = x.level * x.level + 2 * HALF_C1["uniform"]
     channels, step = y.pixels.shape[0], tile.buffers["sum"].shape[0]
-    scores = torch.zeros(x.pixels.shape[0], y.pixels.shape[-1], dtype=torch.float64)
+    scores = torch.zeros(x[0].shape[0], y.pixels.shape[-1], dtype=torch.float64)
     for first in range(0, channels, step):
         part = slice(first, first + step)
         side = Terms(*(tensor[part] for tensor in y.tensors()))
         y_energy = side.level * side.level
-        for row in range(len(scores)):
-            one = Terms(*(tensor[row, part] for tensor in x.tensors()))
-            scores[row] += tile.score(one, whole[row, part], rest[row, part], energy[row, part], side, y_energy)
+        for row, one in enumerate(zip(*(tensor[:, part].unbind() for tensor in x), strict=True)):
+            scores[row] += tile.score(one, side, y_energy)
     return (scores * (4 / (channels * tile.windows))).float()
