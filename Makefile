@@ -27,7 +27,7 @@ run: $(STAMP)  ## Run the whole graph on the embedded dataset, through Dagster
 	@$(BIN)/python -m pipelines run
 
 test: $(STAMP)  ## Run the tests
-	@$(BIN)/python -m pytest
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
 check: $(STAMP)  ## Lint, types, layers and architecture: what CI runs before the tests
 	@$(BIN)/ruff check .
@@ -43,7 +43,7 @@ ui: $(STAMP)  ## Serve Dagster and MLflow on 127.0.0.1
 	@$(BIN)/python -m pipelines ui
 
 bench: $(STAMP)  ## Measure against peers; ratios go to benchmarks/results/
-	@for file in benchmarks/[a-z]*.py; do echo "== $$file"; $(BIN)/python $$file || exit 1; done
+	@for file in benchmarks/[a-z]*.py; do echo "== $$file"; $(BIN)/python $$file || exit 1; done; $(BIN)/python benchmarks/_readme.py
 
 lock:  ## Resolve the packages anew into requirements.lock
 	@rm -f requirements.lock

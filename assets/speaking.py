@@ -10,7 +10,7 @@ import dagster as dg
 import numpy as np
 
 from ops.core.pictures import png_bytes
-from ops.core.progress import SilentReporter, progress_line
+from ops.core.progress import Pace, SilentReporter
 from ops.core.protocols import Finding, Outcome
 
 INLINE_BYTES = 200_000  # pictures above this stay out of Dagster's event log
@@ -23,15 +23,11 @@ class DagsterReporter(SilentReporter):
 
     def __init__(self, context: dg.AssetExecutionContext, key: dg.AssetKey) -> None:
         self.context, self.key = context, key
-        self.what, self.started_s, self.said_s, self.shown_s, self.first = "", 0.0, 0.0, 0.0, 0
+        self.pace, self.shown_s = Pace(LINE_EVERY_S), -PICTURE_EVERY_S
 
     def progress(self, what: str, done: int, total: int, **values: float) -> None:
-        now = time.monotonic()
-        if what != self.what or done < self.first:
-            self.what, self.started_s, self.said_s, self.first = what, now, now, done
-        if now - self.said_s >= LINE_EVERY_S:
-            self.said_s = now
-            self.context.log.info(progress_line(what, done, total, now - self.started_s, done - self.first, values))
+        if line := self.pace.line(what, done, total, values):
+            self.context.log.info(line)
 
     def image(self, name: str, image_u8: np.ndarray, step: int) -> None:
         now = time.monotonic()

@@ -90,6 +90,7 @@ def wanted(stage: str) -> list[str]:
     fixed = closure(ROOT / f"ops/{STEPS[stage]}.py") | {file for member in by_name for file in closure(member)}
     folders = [ROOT / pattern for pattern in MEMBERS.get(stage, []) if "$" not in pattern]
     keep = [f for f in fixed if f not in by_name and not any(f.is_relative_to(folder) for folder in folders)]
+    keep += [beside for file in keep if (beside := file.with_suffix(".cpp")).is_file()]
     return sorted({str(file.relative_to(ROOT)) for file in keep if file.stat().st_size}) + MEMBERS.get(stage, [])
 
 

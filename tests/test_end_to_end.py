@@ -188,7 +188,8 @@ def controls_workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
         settings=[
             "prepare.size_px=16", "prepare.shares={train: 0.37, audit: 0.37, reference: 0.2, test: 0.06}",
             "families={copycat: {sample_reads: models/copycat}, oracle: {sample_reads: data/prepared/reference}}",
-            "sample.images=1500", "policy.attempts=2", "classifier.steps=30", "features.steps=60", "filter.pool_size=200",
+            "sample.images=1500", "policy.attempts=2", "classifier.steps=30", "features.steps=60",
+            "filter.pool_size=200",
         ],
     )  # fmt: skip
     understudy("run", cwd=workspace)

@@ -65,24 +65,42 @@ class TeeReporter:
             reporter.note(text)
 
 
+class Pace:
+    """Turns many reports of progress into few lines. Each ``what`` has a clock of its own: work may be interleaved."""
+
+    def __init__(self, interval_s: float) -> None:
+        self.interval_s = interval_s
+        self.begun: dict[str, tuple[float, int]] = {}
+        self.last: dict[str, int] = {}
+        self.said_s: dict[str, float] = {}
+
+    def line(self, what: str, done: int, total: int, values: Mapping[str, float]) -> str | None:
+        """The line to say now, or None where the last one is too fresh. The end of long work is always said."""
+        now = time.monotonic()
+        if what not in self.begun or done < self.last[what]:
+            self.begun[what], self.said_s[what] = (now, done), now
+        self.last[what] = done
+        started_s, first = self.begun[what]
+        due = now - self.said_s[what] >= self.interval_s or (done >= total and now - started_s >= 1.0)
+        if not due:
+            return None
+        self.said_s[what] = now
+        return progress_line(what, done, total, now - started_s, done - first, values)
+
+
 class ConsoleReporter(SilentReporter):
     """A bar on a terminal, a line every ``interval_s`` seconds elsewhere: done/total, rate, time left, figures."""
 
     def __init__(self, stream: TextIO | None = None, interval_s: float = 5.0, prefix: str = "") -> None:
         self.stream = stream if stream is not None else sys.stderr
         self.live = self.stream.isatty()
-        self.interval_s = 0.2 if self.live else interval_s
+        self.pace = Pace(0.2 if self.live else interval_s)
         self.prefix = prefix
-        self.what, self.started_s, self.first, self.said_s = "", 0.0, 0, 0.0
 
     def progress(self, what: str, done: int, total: int, **values: float) -> None:
-        now = time.monotonic()
-        if what != self.what or done < self.first:
-            self.what, self.started_s, self.first, self.said_s = what, now, done, now if not self.live else 0.0
-        if now - self.said_s < self.interval_s and done < total:
+        line = self.pace.line(what, done, total, values)
+        if line is None:
             return
-        self.said_s = now
-        line = progress_line(what, done, total, now - self.started_s, done - self.first, values)
         if self.live:
             self.stream.write(f"\r\x1b[K{self.prefix}{bar(done, total)} {line}" + ("\n" if done >= total else ""))
         else:
@@ -90,7 +108,8 @@ class ConsoleReporter(SilentReporter):
         self.stream.flush()
 
     def note(self, text: str) -> None:
-        self.stream.write(f"{self.prefix}{text}\n")
+        start = "\r\x1b[K" if self.live else ""
+        self.stream.write(f"{start}{self.prefix}{text}\n")
         self.stream.flush()
 
 

@@ -22,6 +22,7 @@ Two doors are kept narrow for faster forms of the same numbers (``performance.md
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -103,13 +104,28 @@ def _sweep(
     for column in range(0, len(pool_u8), run.slab):
         slab = pool_u8[column : column + run.slab]
         tiles = _pool_tiles(slab, run)
-        for row in range(0, len(images_u8), run.rows):
-            block = images_u8[row : row + run.rows]
-            x = broadcast(_padded(block, run.rows, run.device), run.window)
-            scores = torch.cat([run.score(x, tile) for tile in tiles], dim=1)
-            yield row, column, scores[: len(block), : len(slab)]
-            done += len(block) * len(slab)
+        for row, scores in _blocks(images_u8, tiles, run):
+            yield row, column, scores[:, : len(slab)]
+            done += len(scores) * len(slab)
             reporter.progress(what, done, total)
+
+
+def _blocks(images_u8: np.ndarray, tiles: Sequence[Terms], run: Engine) -> Iterator[tuple[int, torch.Tensor]]:
+    """(first row, scores of that block of images against all tiles), in order; side by side where the engine can."""
+
+    def block(row: int) -> torch.Tensor:
+        images = images_u8[row : row + run.rows]
+        x = broadcast(_padded(images, run.rows, run.device), run.window)
+        return torch.cat([run.score(x, tile) for tile in tiles], dim=1)[: len(images)]
+
+    starts = range(0, len(images_u8), run.rows)
+    if run.threads == 1:
+        yield from ((row, block(row)) for row in starts)
+        return
+    with ThreadPoolExecutor(run.threads) as workers:
+        for first in range(0, len(starts), 4 * run.threads):  # a few at a time: the table is never held whole
+            group = starts[first : first + 4 * run.threads]
+            yield from zip(group, workers.map(block, group), strict=True)
 
 
 def pool_scores(

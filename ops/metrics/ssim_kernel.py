@@ -80,16 +80,16 @@ def window_sum(values: Tensor, window: Window) -> Tensor:
 
 def terms(images_u8: Tensor, window: Window) -> Terms:
     """Per-image terms with images as lanes: uint8 [n, h, w, c] → Terms of [c, ·, ·, n]."""
-    lanes = images_u8.permute(3, 1, 2, 0)
+    lanes = images_u8.permute(3, 1, 2, 0).contiguous()  # or every later tensor inherits the strides
     if window == "uniform":
         whole = lanes.to(torch.int32)
         level = window_sum(whole, window)
         spread = AREA * window_sum(whole * whole, window) - level * level  # exact: at most 1.6e8 < 2³¹
-        return Terms(whole.float().contiguous(), level.float(), spread.double().div(AREA).add(HALF_C2[window]).float())
+        return Terms(whole.float(), level.float(), spread.double().div(AREA).add(HALF_C2[window]).float())
     exact = lanes.double()
     level = window_sum(exact, window)
     variance = (window_sum(exact * exact, window) - level * level).clamp_min(0)
-    return Terms(exact.float().contiguous(), level, (variance + HALF_C2[window]).float())
+    return Terms(exact.float(), level, (variance + HALF_C2[window]).float())
 
 
 Facing = tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]

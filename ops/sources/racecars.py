@@ -11,8 +11,12 @@ from __future__ import annotations
 import colorsys
 import hashlib
 import io
+import multiprocessing
+import os
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -110,16 +114,41 @@ def _painted(met: scenes.Entry) -> np.ndarray:
     return colours
 
 
+CHUNK = 64  # subjects drawn at a time by one process
+PARALLEL_FROM = 512  # subjects from which starting processes pays
+
+
 def items(config: Config, base: Path, reporter: Reporter = SilentReporter()) -> Iterator[Item | Refusal]:  # noqa: B008
-    """All images, subject by subject, as PNG bytes with PNG masks. `base` is not read: nothing lies on disk."""
-    for index in range(config.subjects):
+    """All images, subject by subject, as PNG bytes with PNG masks. `base` is not read: nothing lies on disk.
+
+    Large sets are drawn on all cores; the order and the bytes do not depend on how many there are.
+    """
+    chunks = [range(start, min(start + CHUNK, config.subjects)) for start in range(0, config.subjects, CHUNK)]
+    workers = os.cpu_count() or 1
+    if config.subjects < PARALLEL_FROM or workers == 1:
+        drawn: Iterable[list[Item]] = map(partial(_chunk, config), chunks)
+        yield from _counted(drawn, config.subjects, reporter)
+        return
+    with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
+        yield from _counted(pool.map(partial(_chunk, config), chunks), config.subjects, reporter)
+
+
+def _counted(chunks: Iterable[list[Item]], subjects: int, reporter: Reporter) -> Iterator[Item]:
+    for number, chunk in enumerate(chunks, start=1):
+        yield from chunk
+        reporter.progress("draw subjects", min(number * CHUNK, subjects), subjects)
+
+
+def _chunk(config: Config, subjects: range) -> list[Item]:
+    """Everything of some subjects; a function of its arguments alone, so that any process may draw it."""
+    found = []
+    for index in subjects:
         met = entry(config, index)
         for image_index in range(met.images):
             image_u8, mask_u8, facts = draw(config, index, image_index)
             name = f"{met.race.name}/car-{met.number}/{image_index}.png"
-            yield Item(name, f"car-{met.number}", met.name, facts, _png(image_u8), _png(mask_u8))
-        if index % 64 == 63 or index + 1 == config.subjects:
-            reporter.progress("draw subjects", index + 1, config.subjects)
+            found.append(Item(name, f"car-{met.number}", met.name, facts, _png(image_u8), _png(mask_u8)))
+    return found
 
 
 def _png(pixels: np.ndarray) -> bytes:

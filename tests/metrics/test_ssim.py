@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from ops.core.progress import SilentReporter
-from ops.metrics import ssim, ssim_engine, ssim_kernel
+from ops.metrics import ssim, ssim_engine, ssim_kernel, ssim_native
 
 WINDOWS = ("uniform", "gaussian")
 CIFAR = Path(__file__).parents[2] / "../shared/data/cifar10.zip"
@@ -120,6 +120,17 @@ def test_reductions_agree_with_the_table_they_never_hold() -> None:
     assert np.array_equal(ssim.pool_means(left, right), scores.mean)
 
 
+def test_the_native_kernel_and_the_number_of_threads_change_no_bit_of_the_reductions() -> None:
+    random = np.random.default_rng(9)
+    images = random.integers(0, 256, (150, 20, 20, 3)).astype(np.uint8)
+    one = ssim.pool_scores(images, images[:70], compiled=True)
+    torch.set_num_threads(2)
+    two = ssim.pool_scores(images, images[:70], compiled=True)
+    assert np.array_equal(one.mean, two.mean)
+    assert np.array_equal(one.maximum, two.maximum)
+    assert np.array_equal(one.argmax, two.argmax)
+
+
 def test_scores_do_not_depend_on_where_tiles_begin() -> None:
     images = difficult(32, 3)
     full = table(images, images)
@@ -165,6 +176,7 @@ def test_without_a_compiler_it_says_so_and_gives_the_same_scores(monkeypatch: py
 
     images, listener = difficult(12, 1), Listener()
     monkeypatch.setenv("CXX", "no-such-compiler")
+    monkeypatch.setattr(ssim_native, "load", lambda: "no C++ compiler")
     assert np.array_equal(table(images, images, compiled=True, reporter=listener), table(images, images))
     assert "no-such-compiler" in listener.said
 

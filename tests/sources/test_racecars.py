@@ -48,6 +48,14 @@ def test_the_same_settings_give_the_same_bytes() -> None:
     assert offered(config) == offered(config)
 
 
+def test_several_processes_draw_the_same_bytes_in_the_same_order(monkeypatch: pytest.MonkeyPatch) -> None:
+    config = settings(subjects=6)
+    alone = offered(config)
+    monkeypatch.setattr(racecars, "PARALLEL_FROM", 1)
+    monkeypatch.setattr(racecars, "CHUNK", 2)
+    assert offered(config) == alone
+
+
 def test_an_image_does_not_depend_on_what_was_drawn_before_it() -> None:
     config = settings(subjects=12)
     forward = {(s, 0): draw(config, s, 0)[0] for s in range(12)}
