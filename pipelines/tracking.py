@@ -281,7 +281,8 @@ class Tracker:
         """Settings not yet there, tags, and the inputs with their DVC digests."""
         from mlflow.entities import Dataset, DatasetInput, InputTag, Param, RunTag
 
-        fresh = [name for name in flat if name not in self.client.get_run(run_id).data.params]
+        logged = self.client.get_run(run_id).data.params
+        fresh = [name for name in flat if name not in logged]
         for start in range(0, len(fresh), 100):
             chosen = [Param(name, flat[name]) for name in fresh[start : start + 100]]
             self.client.log_batch(run_id, params=chosen)

@@ -62,7 +62,7 @@ class Versioning:
         logging.getLogger("dvc").setLevel(logging.WARNING)  # "Updating lock file" after every stage tells nobody much
 
         try:
-            with Repo(str(self.root)) as repo:
+            with contextlib.chdir(self.root), Repo() as repo:  # DVC names stages as seen from where one stands
                 yield repo
         except DvcException as error:
             raise UnderstudyError(f"DVC refused in {self.root}: {' '.join(str(error).split())}") from error
@@ -71,8 +71,7 @@ class Versioning:
     def nodes(self) -> list[StageNode]:
         """Every stage, foreach resolved, in the order of dvc.yaml."""
         with self._repo() as repo:
-            stages = list(repo.index.stages)
-        return [self._node(stage) for stage in stages if hasattr(stage, "cmd") and stage.cmd]
+            return [self._node(stage) for stage in repo.index.stages if getattr(stage, "cmd", None)]
 
     @staticmethod
     def _node(stage: Any) -> StageNode:
@@ -111,7 +110,7 @@ class Versioning:
         path = self.root / "dvc.lock"
         if not path.is_file():
             return {}
-        return dict((yaml.safe_load(path.read_text()) or {}).get("stages") or {})
+        return dict((_safe_yaml(path.read_text()) or {}).get("stages") or {})
 
     def out_versions(self, address: str) -> dict[str, str]:
         """Output path → md5 that dvc.lock holds for the stage."""
@@ -135,6 +134,15 @@ class Versioning:
         """Digest of dvc.lock itself: changes whenever any stage was recorded (commit, repro, checkout, pull)."""
         path = self.root / "dvc.lock"
         return hashlib.sha256(path.read_bytes()).hexdigest()[:16] if path.is_file() else "none"
+
+
+def _safe_yaml(text: str) -> Any:
+    """Parse with the safe loader, in C where libyaml is there: ten times faster on a lock of a thousand lines."""
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)(text)
+    try:
+        return loader.get_single_data()
+    finally:
+        loader.dispose()
 
 
 def _content_digest(path: Path) -> str:

@@ -24,10 +24,10 @@ class Interval:
 
     @property
     def decimals(self) -> int:
-        """Decimals that the interval can bear: two significant digits of its half-width, 3 where there is none."""
+        """Decimals that the interval can bear: two significant digits of its half-width, at most 4; 3 without one."""
         if self.low is None or self.high is None or self.high <= self.low:
             return 3
-        return min(max(1 - math.floor(math.log10((self.high - self.low) / 2)), 0), 6)
+        return min(max(1 - math.floor(math.log10((self.high - self.low) / 2)), 0), 4)
 
 
 def number(figures: Mapping[str, Any], name: str) -> float | None:
