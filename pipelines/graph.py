@@ -5,7 +5,7 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from assets.edges import StageEdges
-from pipelines.versioning import StageNode, Versioning
+from pipelines.versioning import StageNode, Versioning, overlap
 
 NOUNS = {"models": "generator"}  # models/F is the family's generator
 
@@ -22,12 +22,6 @@ def asset_key(path: str, family: str | None) -> tuple[str, ...]:
     elif top == "data":
         others = others[-1:]
     return (family, *others)
-
-
-def overlap(one: str, other: str) -> bool:
-    """Whether one path contains the other (``reports/F/attacks`` holds ``reports/F/attacks/images``)."""
-    a, b = PurePosixPath(one), PurePosixPath(other)
-    return a == b or a in b.parents or b in a.parents
 
 
 def edges(versioning: Versioning, params: Mapping[str, Any]) -> list[StageEdges]:

@@ -15,9 +15,8 @@ from ops.core.paths import Workspace
 from ops.core.progress import Reporter, TeeReporter
 from ops.core.protocols import Outcome
 from pipelines import attempts, expectations
-from pipelines.graph import overlap
 from pipelines.tracking import Tracker
-from pipelines.versioning import StageNode, Versioning, git_revision
+from pipelines.versioning import StageNode, Versioning, git_revision, overlap
 
 
 class Runner:

@@ -10,7 +10,7 @@ import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import yaml
@@ -173,6 +173,12 @@ def _patiently(act: Any) -> Any:
                 raise
             time.sleep(0.5)
     raise AssertionError("unreachable")
+
+
+def overlap(one: str, other: str) -> bool:
+    """Whether one path contains the other (``reports/F/attacks`` holds ``reports/F/attacks/images``)."""
+    a, b = PurePosixPath(one), PurePosixPath(other)
+    return a == b or a in b.parents or b in a.parents
 
 
 def initialise(root: Path) -> None:

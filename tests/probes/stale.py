@@ -5,6 +5,7 @@ from pathlib import Path
 
 import dagster as dg
 from dagster._core.definitions.data_version import CachingStaleStatusResolver
+from dagster._core.loader import LoadingContextForTest
 
 from pipelines import workspaces
 from pipelines.definitions import build
@@ -13,7 +14,7 @@ root = Path(sys.argv[1]).resolve()
 workspaces.dagster_home(root)
 graph = build(root).resolve_asset_graph()
 with dg.DagsterInstance.get() as instance:
-    resolver = CachingStaleStatusResolver(instance, graph)
+    resolver = CachingStaleStatusResolver(instance, graph, LoadingContextForTest(instance))
     for key in sorted(graph.materializable_asset_keys):
         state = resolver.get_status(key).value
         if state != "FRESH":
