@@ -160,8 +160,9 @@ def create(root: Path, source: str, preset: str, settings: Sequence[str] = ()) -
 
 
 def _source_options(preset_source: Any, block: Mapping[str, Any]) -> dict[str, Any]:
-    """Options that a preset gives for the same kind of source (how subjects are named, which classes)."""
-    if isinstance(preset_source, Mapping) and preset_source.get("kind") == block["kind"]:
+    """Options that a preset gives for files (how subjects are named, which classes); folder and archive share them."""
+    files_of_ours = ("folder", "archive")
+    if isinstance(preset_source, Mapping) and {preset_source.get("kind"), block["kind"]} <= set(files_of_ours):
         return {key: value for key, value in preset_source.items() if key not in block}
     return {}
 

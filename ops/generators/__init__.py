@@ -2,8 +2,9 @@
 
 A family has ``Config`` and two functions. ``fit(images_u8, labels, classes, *, config, runtime, seed, out, checkpoints,
 reporter)`` fills the open folder ``out``, with a ``generator.json`` that names its classes, and returns flat figures.
-``draw(model, reads, plan, *, config, runtime, reporter)`` yields (rows, images) of a :class:`SamplePlan`. The test
-tests/generators/test_contract.py holds every file here to it.
+``draw(model, reads, plan, *, config, runtime, reporter)`` yields (rows, images) of a :class:`SamplePlan`. A family
+whose ``draw`` reads something besides its model names it as ``SAMPLE_READS``. tests/generators/test_contract.py holds
+every file here to it.
 """
 
 from __future__ import annotations
