@@ -45,7 +45,10 @@ class Work:
 
     @property
     def seed(self) -> int:
-        return int(self.params["seed"])
+        value = self.params.get("seed")
+        if not isinstance(value, int):
+            raise CallError(explain(expected="a whole number 'seed' in params.yaml", found=repr(value), todo="add it"))
+        return value
 
     def sample_reads(self, family: str) -> str:
         """The one path that the family's sampling reads besides its model."""
@@ -218,8 +221,8 @@ def is_per_family(stage: str) -> bool:
     return "family" in inspect.signature(STAGES[stage]).parameters
 
 
-def run(stage: str, work: Work, family: str | None = None) -> Figures:
-    """Run one stage. Raises CallError for an unknown stage, or a family that is missing or superfluous."""
+def admit(stage: str, family: str | None) -> None:
+    """Raise CallError for an unknown stage, or a family that is missing or superfluous."""
     if stage not in STAGES:
         raise CallError(
             explain(expected=f"a stage among {', '.join(STAGES)}", found=f"'{stage}'", todo="name one of them")
@@ -227,5 +230,10 @@ def run(stage: str, work: Work, family: str | None = None) -> Figures:
     if is_per_family(stage) != (family is not None):
         wanted = f"--family with stage '{stage}'" if is_per_family(stage) else f"no --family with stage '{stage}'"
         raise CallError(explain(expected=wanted, found=repr(family), todo="correct the call"))
+
+
+def run(stage: str, work: Work, family: str | None = None) -> Figures:
+    """Run one stage. Raises CallError for a wrong call."""
+    admit(stage, family)
     step = STAGES[stage]
     return step(work, family) if family is not None else step(work)

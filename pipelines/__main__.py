@@ -50,9 +50,11 @@ def stage(
 ) -> None:
     """Run one stage without Dagster: what dvc.yaml calls. DVC commits its outputs, this does not."""
     from ops.core.progress import ConsoleReporter
+    from ops.stages import admit
     from pipelines import expectations
     from pipelines.running import Runner
 
+    admit(name, family)
     runner = Runner(workspace.resolve())
     outcome = runner.perform(runner.versioning.node(name, family), ConsoleReporter(prefix="  "), {"door": "dvc"})
     expectations.enforce(outcome.findings)

@@ -4,13 +4,15 @@ The count lives in ``state/``; ``judge`` itself reads ``policy.attempts`` from p
 function of its inputs. The doors refuse to judge more releases than the policy accounts for (design §4.5).
 """
 
+import os
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from ops.core import files
 from ops.core.errors import CallError
 from ops.core.paths import Workspace
-from pipelines.versioning import StageNode, Versioning
+from pipelines.versioning import StageNode, Versioning, in_experiment
 
 
 def admit(ws: Workspace, node: StageNode, params: Mapping[str, Any], versioning: Versioning) -> None:
@@ -20,7 +22,7 @@ def admit(ws: Workspace, node: StageNode, params: Mapping[str, Any], versioning:
     release, audit = _identity(versioning, f"data/filtered/{node.family}"), _identity(versioning, "data/prepared/audit")
     if release is None or audit is None:
         return  # judged by hand, outside of the graph: there is nothing to tell releases apart by
-    path = ws.state / "attempts.json"
+    path = _home(ws) / "state/attempts.json"
     counted: dict[str, list[str]] = files.read_json(path) if path.is_file() else {}
     releases = counted.setdefault(f"{node.family}|{audit}", [])
     if release in releases:
@@ -34,6 +36,11 @@ def admit(ws: Workspace, node: StageNode, params: Mapping[str, Any], versioning:
         )
     releases.append(release)
     files.write_json(path, counted)
+
+
+def _home(ws: Workspace) -> Path:
+    """The workspace that counts: an experiment's throw-away copy must not forget what was tried."""
+    return Path(os.environ["DVC_ROOT"]) if in_experiment() and "DVC_ROOT" in os.environ else ws.root
 
 
 def _identity(versioning: Versioning, out: str) -> str | None:

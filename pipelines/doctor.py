@@ -104,8 +104,10 @@ def _torch_pair(root: Path) -> list[Line]:
 
 
 def _selection(root: Path) -> list[Line]:
-    import dagster as dg
-
+    try:
+        import dagster as dg
+    except ImportError:
+        return []  # said already
     try:
         dg.AssetSelection.from_string("a+")
     except TypeError:
@@ -114,8 +116,10 @@ def _selection(root: Path) -> list[Line]:
 
 
 def _shadow(root: Path) -> list[Line]:
-    import mlflow
-
+    try:
+        import mlflow
+    except ImportError:
+        return []  # said already
     fine = "site-packages" in str(mlflow.__file__)
     return [
         Line(
@@ -147,8 +151,13 @@ def _workspace(root: Path) -> list[Line]:
     if not (root / "dvc.yaml").is_file():
         return [disk, Line("workspace", "lacks", f"no dvc.yaml in {root}", "understudy new DIR --source SRC")]
     from ops.core.config import load_params
+    from ops.core.errors import CallError
+    from pipelines.settings import check
 
-    load_params(root / "params.yaml")
+    try:
+        check(load_params(root / "params.yaml"))
+    except CallError as error:
+        return [disk, Line("workspace", "needed", str(error), "mend params.yaml")]
     return [disk, Line("workspace", "ok", str(root))]
 
 

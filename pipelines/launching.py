@@ -9,6 +9,7 @@ import rich
 from rich.table import Table
 
 from ops.core import files
+from ops.core.config import load_params
 from ops.core.errors import UnderstudyError
 from ops.core.paths import Workspace
 from ops.core.progress import ConsoleReporter, Reporter
@@ -16,6 +17,8 @@ from ops.core.protocols import Outcome
 from pipelines import workspaces
 from pipelines.graph import in_order
 from pipelines.running import Runner
+from pipelines.settings import check
+from pipelines.versioning import Versioning
 
 COLOURS = {"PASS": "green", "FAIL": "red", "UNDECIDED": "yellow", "INVALID": "magenta"}
 
@@ -26,6 +29,7 @@ class AnnouncingRunner(Runner):
     def __init__(self, root: Path) -> None:
         super().__init__(root, listeners=[ConsoleReporter(prefix="    ")])
         self.outcomes: dict[str, Outcome] = {}
+        self.refused: UnderstudyError | None = None
 
     def run(self, stage: str, family: str | None, *, reporter: Reporter, force: bool = False, tags=None) -> Outcome:  # type: ignore[no-untyped-def]
         address = f"{stage}@{family}" if family else stage
@@ -33,6 +37,7 @@ class AnnouncingRunner(Runner):
         try:
             outcome = super().run(stage, family, reporter=reporter, force=force, tags=tags)
         except UnderstudyError as error:
+            self.refused = self.refused or error
             rich.print(f"[red]✗[/] {address}: {error}", file=sys.stderr)
             raise
         mark = "[red]✗[/]" if outcome.blocked else "[dim]·[/]" if outcome.was_current else "[green]✓[/]"
@@ -48,18 +53,22 @@ class AnnouncingRunner(Runner):
 
 def run_everything(root: Path, families: Sequence[str], force: bool) -> int:
     """Materialize every asset of the workspace; 0 where each active family reached a verdict, else 1."""
-    for family in families:
-        if workspaces.activate(root, family):
-            print(f"added '{family}' to the active families in {root / 'params.yaml'}", file=sys.stderr)
-    workspaces.keep_metrics(root)
-    workspaces.dagster_home(root)
+    check(load_params(root / "params.yaml"))
+    Versioning(root)
     with workspaces.only_one(root, "understudy run"):
+        for family in families:
+            if workspaces.activate(root, family):
+                print(f"added '{family}' to the active families in {root / 'params.yaml'}", file=sys.stderr)
+        workspaces.keep_metrics(root)
+        workspaces.dagster_home(root)
         started_s = time.perf_counter()
         runner = AnnouncingRunner(root)
         succeeded = _materialize(runner, force)
         whole_s = time.perf_counter() - started_s
     summary(root, runner, whole_s)
-    return 0 if succeeded and all(verdict_of(root, name) for name in workspaces.families(root)) else 1
+    if runner.refused is not None:
+        return runner.refused.exit_code
+    return 0 if succeeded and all(judged(root, runner, name) for name in workspaces.families(root)) else 1
 
 
 def _materialize(runner: AnnouncingRunner, force: bool) -> bool:
@@ -100,12 +109,17 @@ def verdict_of(root: Path, family: str) -> str | None:
     return str(files.read_json(path)["verdict"]) if path.is_file() else None
 
 
+def judged(root: Path, runner: AnnouncingRunner, family: str) -> str | None:
+    """The verdict that this run reached or confirmed; an older one does not count."""
+    return verdict_of(root, family) if f"judge@{family}" in runner.outcomes else None
+
+
 def summary(root: Path, runner: AnnouncingRunner, whole_s: float) -> None:
     """Families and verdicts side by side, where the time went, where to look."""
     ws = Workspace(root)
     table = Table("family", "verdict", "TSTR", "of TRTR", "because", box=None, header_style="dim")
     for family in workspaces.families(root):
-        verdict = verdict_of(root, family)
+        verdict = judged(root, runner, family)
         if verdict is None:
             table.add_row(family, "—", "", "", "not judged")
             continue
@@ -142,7 +156,10 @@ def show_status(root: Path) -> None:
     rich.print(table)
     for family in workspaces.families(root):
         verdict = verdict_of(root, family)
-        rich.print(f"{family}: [{COLOURS.get(verdict or '', 'dim')}]{verdict or 'not judged'}[/]")
+        mine = [n.address for n in runner.versioning.nodes if n.family in (None, family)]
+        stale = verdict and any(a in changes for a in mine if a.split("@")[0] not in ("report", "compare"))
+        shown = f"[{COLOURS.get(verdict or '', 'dim')}]{verdict or 'not judged'}[/]"
+        rich.print(f"{family}: {shown}" + (" [yellow](of an earlier release; something is stale)[/]" if stale else ""))
 
 
 def _why(reasons: object) -> str:

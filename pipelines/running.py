@@ -11,10 +11,12 @@ from typing import Any
 from ops import stages
 from ops.core import files
 from ops.core.config import load_params
+from ops.core.errors import UnderstudyError, explain
 from ops.core.paths import Workspace
 from ops.core.progress import Reporter, TeeReporter
 from ops.core.protocols import Outcome
 from pipelines import attempts, expectations
+from pipelines.records import locked
 from pipelines.tracking import Tracker
 from pipelines.versioning import StageNode, Versioning, git_revision, overlap
 
@@ -40,22 +42,28 @@ class Runner:
     ) -> Outcome:
         """Run the stage and commit it to DVC, unless dvc.lock says that it is current."""
         node = self.versioning.node(stage, family)
+        with locked(self.ws.state / "locks" / f"{node.address}.lock"):  # a second one waits, then finds it current
+            return self._run(node, reporter, force, tags or {})
+
+    def _run(self, node: StageNode, reporter: Reporter, force: bool, tags: Mapping[str, str]) -> Outcome:
         if not force and not self.versioning.changes([node.address]):
-            return Outcome(
-                figures=self.remembered(node), versions=self.versioning.out_versions(node.address),
-                was_current=True, run_url=self.tracker.url(family),
-            )  # fmt: skip
-        outcome = self.perform(node, reporter, tags or {})
+            versions = self.versioning.out_versions(node.address)
+            figures = self.remembered(node, versions)
+            url = self.tracker.url(node.family) if figures else None
+            return Outcome(figures=figures, versions=versions, was_current=True, run_url=url)
+        outcome = self.perform(node, reporter, tags)
         if outcome.blocked:
             return outcome
         self.versioning.commit(node.address)
         versions = self.versioning.out_versions(node.address)
-        self.tracker.committed(family, versions)
+        self.tracker.committed(node.family, versions)
+        self.remember_versions(node, versions)
         return Outcome(**{**vars(outcome), "versions": versions})
 
     def perform(self, node: StageNode, reporter: Reporter, tags: Mapping[str, str]) -> Outcome:
         """The stage without the commit: what ``dvc repro`` calls, because DVC commits by itself."""
         params = load_params(self.ws.params)
+        code = self.versioning.code_version(node, params)
         attempts.admit(self.ws, node, params, self.versioning)
         inputs = self.input_versions(node)
         started_s = time.perf_counter()
@@ -64,12 +72,19 @@ class Runner:
             speakers = TeeReporter([reporter, handle.reporter, *self.listeners])
             figures = stages.run(node.stage, stages.Work(self.ws, params, speakers), node.family)
             work_s = time.perf_counter() - started_s
+            self._unchanged(node, code)
             findings = expectations.check(node.stage, self.ws, node.family, params)
             blocked = [f for f in findings if f.blocking and not f.passed]
             if not blocked:
                 handle.finish(figures, [self.root / out for out in node.outs])
         self.remember(node, figures, work_s, time.perf_counter() - started_s)
         return Outcome(figures=figures, versions={}, findings=findings, run_url=handle.url, seconds=work_s)
+
+    def _unchanged(self, node: StageNode, code: str) -> None:
+        """Refuse to record a result under settings or code that it was not made with (DVC hashes them at the end)."""
+        if self.versioning.code_version(node, load_params(self.ws.params)) != code:
+            expected = f"settings and code of {node.address} unchanged while it ran"
+            raise UnderstudyError(explain(expected=expected, found="an edit", todo="run again; nothing was committed"))
 
     def input_versions(self, node: StageNode) -> dict[str, str]:
         """Input path → the md5 of the output that it is, as dvc.lock holds it now."""
@@ -87,7 +102,13 @@ class Runner:
         }  # fmt: skip
         files.write_json(self.ws.timing / f"{node.address}.json", record)
 
-    def remembered(self, node: StageNode) -> dict[str, Any]:
-        """The figures of the last run, where this workspace ran the stage itself."""
+    def remember_versions(self, node: StageNode, versions: Mapping[str, str]) -> None:
+        """Note which outputs the remembered figures are of."""
         path = self.ws.timing / f"{node.address}.json"
-        return dict(files.read_json(path)["figures"]) if path.is_file() else {}
+        files.write_json(path, {**files.read_json(path), "versions": dict(versions)})
+
+    def remembered(self, node: StageNode, versions: Mapping[str, str]) -> dict[str, Any]:
+        """The figures of the run that made these very outputs, where this workspace remembers it; else nothing."""
+        path = self.ws.timing / f"{node.address}.json"
+        record = files.read_json(path) if path.is_file() else {}
+        return dict(record["figures"]) if record.get("versions") == dict(versions) else {}

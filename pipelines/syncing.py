@@ -17,6 +17,7 @@ def sync_workspace(root: Path) -> list[str]:
 
     if in_experiment():
         return []
+    Versioning(root)
     workspaces.dagster_home(root)
     with dg.DagsterInstance.get() as instance:
         return sync_instance(root, instance)

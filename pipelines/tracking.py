@@ -257,11 +257,21 @@ class Tracker:
         newest = self.book.get(family, self.uri)
         if newest is None:
             return None
-        known = self.tags(newest)
-        if any(known.get(OUT + path, md5) != md5 for path, md5 in own.items()):
+        known = self._tags_of_active(newest)
+        if known is None or any(known.get(OUT + path, md5) != md5 for path, md5 in own.items()):
             return None
         self._tag_outs(newest, own)
         return newest
+
+    def _tags_of_active(self, run_id: str) -> dict[str, str] | None:
+        """The run's tags, or None where it was deleted since."""
+        from mlflow.exceptions import MlflowException
+
+        try:
+            run = self.client.get_run(run_id)
+        except MlflowException:
+            return None
+        return dict(run.data.tags) if run.info.lifecycle_stage == "active" else None
 
     def _tag_outs(self, run_id: str, versions: Mapping[str, str]) -> None:
         for path, md5 in versions.items():
@@ -272,7 +282,7 @@ class Tracker:
     def committed(self, family: str | None, versions: Mapping[str, str]) -> None:
         """Tell the family's newest run which versions (path → md5) its last stage has made, right after the commit."""
         run_id = self.book.get(family, self.uri) if family is not None else None
-        if run_id is not None:
+        if run_id is not None and self._tags_of_active(run_id) is not None:
             self._tag_outs(run_id, versions)
 
     def _describe(

@@ -15,7 +15,7 @@ from typing import Any
 
 import yaml
 
-from ops.core.errors import UnderstudyError, explain
+from ops.core.errors import CallError, UnderstudyError, explain
 
 LOCK_TRIES = 20
 CODE = Path(__file__).resolve().parents[1] / "ops"
@@ -48,7 +48,7 @@ class Versioning:
         self.root = Path(root).resolve()
         if not (self.root / "dvc.yaml").is_file():
             found = "no dvc.yaml in it"
-            raise UnderstudyError(
+            raise CallError(
                 explain(expected=f"a workspace in {self.root}", found=found, todo="make one with 'understudy new'")
             )
 
@@ -91,7 +91,7 @@ class Versioning:
             if node.address == address:
                 return node
         known = ", ".join(node.address for node in self.nodes)
-        raise UnderstudyError(
+        raise CallError(
             explain(expected=f"stage '{address}' in dvc.yaml", found=known, todo="add the family to 'families'")
         )
 

@@ -9,6 +9,8 @@ from io import StringIO
 from pathlib import Path
 from typing import Any
 
+from ruamel.yaml.error import YAMLError
+
 from ops.core import files
 from ops.core.errors import CallError, UnderstudyError, explain
 from pipelines.versioning import initialise
@@ -111,12 +113,15 @@ def assign(params: Any, setting: str) -> None:
     *blocks, last = key.strip().split(".")
     place = params
     for name in blocks:
-        if name not in place:
+        if not isinstance(place, Mapping) or not isinstance(place.get(name), Mapping):
             raise CallError(
                 explain(expected=f"a block in params.yaml for '{key}'", found=f"no '{name}'", todo="see params.yaml")
             )
         place = place[name]
-    place[last] = yaml_round_trip().load(text)
+    try:
+        place[last] = yaml_round_trip().load(text)
+    except YAMLError as error:
+        raise CallError(explain(expected=f"YAML after {key}=", found=text, todo="quote it, or mend it")) from error
 
 
 def merge(params: Any, overlay: Mapping[str, Any]) -> None:
@@ -143,7 +148,8 @@ def create(root: Path, source: str, preset: str, settings: Sequence[str] = ()) -
         raise CallError(
             explain(expected=f"a preset among {', '.join(presets())}", found=f"'{preset}'", todo="name one of them")
         )
-    root.mkdir(parents=True, exist_ok=True)
+    from pipelines.settings import check
+
     params = read_yaml(CHECKOUT / "params.yaml")
     merge(params, read_yaml(PRESETS / f"{preset}.yaml") or {})
     if block := source_block(source, root):
@@ -151,6 +157,8 @@ def create(root: Path, source: str, preset: str, settings: Sequence[str] = ()) -
     params["prepare"]["split_key"] = secrets.token_hex(16)
     for setting in settings:
         assign(params, setting)
+    check(params)
+    root.mkdir(parents=True, exist_ok=True)
     files.write_text(root / ".gitignore", IGNORED + "\n")
     files.write_text(root / ".dvcignore", ".gitignore\n__pycache__\n")
     write_yaml(root / "params.yaml", params)
@@ -172,12 +180,20 @@ def _graph_for(root: Path, params: Any) -> Any:
     graph = read_yaml(CHECKOUT / "dvc.yaml")
     for stage in graph["stages"].values():
         body = stage.get("do", stage)
-        body["deps"] = [
-            os.path.relpath(CHECKOUT / dep, root) if dep.startswith("ops/") else dep for dep in body["deps"]
-        ]
-    if path := params["source"].get("path"):
-        graph["stages"]["ingest"]["deps"].append(path)
+        body["deps"] = [seen for dep in body["deps"] for seen in _seen_from(root, dep)]
+    if params["source"].get("path"):
+        graph["stages"]["ingest"]["deps"].append("${source.path}")  # resolved by DVC: follows params.yaml
     return graph
+
+
+def _seen_from(root: Path, dep: str) -> list[str]:
+    """A code path as the workspace sees it. Folders become their files: .dvcignore does not reach outside a workspace,
+    and compiled bytecode would count as a change."""
+    if not dep.startswith("ops/"):
+        return [dep]
+    path = CHECKOUT / dep
+    inside = [file for file in sorted(path.rglob("*")) if file.is_file() and "__pycache__" not in file.parts]
+    return [os.path.relpath(file, root) for file in (inside if path.is_dir() else [path])]
 
 
 def dagster_home(root: Path) -> Path:

@@ -144,7 +144,7 @@ def test_mlflow_holds_the_run_and_the_registered_generator(by_dagster: Path) -> 
 
 
 def test_one_stage_with_a_wrong_family_is_a_wrong_call(by_dagster: Path) -> None:
-    done = understudy("stage", "train", "--family", "nobody", cwd=by_dagster, code=1)
+    done = understudy("stage", "train", "--family", "nobody", cwd=by_dagster, code=2)
     assert "nobody" in done.stderr
     assert "Traceback" not in done.stderr
 
@@ -154,7 +154,7 @@ def test_one_more_release_than_the_policy_accounts_for_is_refused(by_dagster: Pa
     shutil.copytree(by_dagster, workspace, symlinks=True)
     path = workspace / "params.yaml"
     path.write_text(path.read_text().replace("images: 96", "images: 80"))
-    done = understudy("run", cwd=workspace, code=1)
+    done = understudy("run", cwd=workspace, code=2)
     assert "attempts: 2" in done.stderr
 
 

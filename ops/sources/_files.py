@@ -65,6 +65,8 @@ class FilesConfig(StrictModel):
                 raise ValueError(f"{what}s: pattern needs a name_pattern with a group (?P<{what}>…)")
             if value == "table" and self.table is None:
                 raise ValueError(f"{what}s: table needs a table")
+        if "subject" in groups and self.subjects != "pattern":
+            raise ValueError("name_pattern names a subject that nobody reads: write subjects: pattern")
         return self
 
 
