@@ -44,7 +44,7 @@ def load_params(path: Path) -> dict[str, Any]:
         raise CallError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from error
     if not isinstance(params, dict):
         raise CallError(
-            explain(expected=f"a mapping in {path}", found=type(params).__name__, todo="see the checkout's params.yaml")
+            explain(expected=f"a mapping in {path}", found=type(params).__name__, todo="see docs/settings.md")
         )
     return params
 

@@ -57,3 +57,25 @@ def test_a_copy_of_an_audit_image_is_told_from_one_of_a_training_image() -> None
 def test_nothing_drawn_finds_nothing() -> None:
     nothing = view().drawn.take(np.arange(0))
     assert len(copy_census.find(replace(view(), drawn=nothing, released=nothing), CONFIG)) == 0
+
+
+def test_a_hit_on_an_audit_image_is_explained_by_a_better_one_on_a_training_image_and_by_nothing_else() -> None:
+    def near(image: np.ndarray, levels: int) -> np.ndarray:
+        noise = np.random.default_rng(levels).integers(-levels, levels + 1, image.shape)
+        return np.clip(image.astype(int) + noise, 0, 255).astype(np.uint8)
+
+    for member_levels, twin_levels, audit_copies in ((1, 4, 0), (4, 1, 1)):
+        world = view()
+        original = world.members.images_u8[7]
+        twins = world.nonmembers.images_u8.copy()
+        twins[3] = near(original, twin_levels)  # prepare would have removed it; here it stands just inside
+        members = world.members.images_u8.copy()
+        members[7] = near(original, member_levels)
+        planted = replace(
+            view(original[None]),
+            members=world.members.with_images(members),
+            nonmembers=world.nonmembers.with_images(twins),
+        )
+        figures = census_figures(copy_census.find(planted, CONFIG))
+        assert figures["copies_drawn_of_train"] == 1
+        assert figures["copies_drawn_of_audit"] == audit_copies
