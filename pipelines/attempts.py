@@ -19,7 +19,8 @@ def admit(ws: Workspace, node: StageNode, params: Mapping[str, Any], versioning:
     """Record that this release is about to be judged. Raises CallError where ``policy.attempts`` is too small."""
     if node.stage != "judge" or node.family is None:
         return
-    release, audit = _identity(versioning, f"data/filtered/{node.family}"), _identity(versioning, "data/prepared/audit")
+    written = versioning.written()
+    release, audit = written.get(f"data/filtered/{node.family}"), written.get("data/prepared/audit")
     if release is None or audit is None:
         return  # judged by hand, outside of the graph: there is nothing to tell releases apart by
     path = _home(ws) / "state/attempts.json"
@@ -41,11 +42,3 @@ def admit(ws: Workspace, node: StageNode, params: Mapping[str, Any], versioning:
 def _home(ws: Workspace) -> Path:
     """The workspace that counts: an experiment's throw-away copy must not forget what was tried."""
     return Path(os.environ["DVC_ROOT"]) if in_experiment() and "DVC_ROOT" in os.environ else ws.root
-
-
-def _identity(versioning: Versioning, out: str) -> str | None:
-    for entry in versioning.locked().values():
-        for written in entry.get("outs", []):
-            if written["path"] == out:
-                return str(written["md5"])
-    return None

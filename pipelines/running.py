@@ -88,9 +88,7 @@ class Runner:
 
     def input_versions(self, node: StageNode) -> dict[str, str]:
         """Input path → the md5 of the output that it is, as dvc.lock holds it now."""
-        locked = self.versioning.locked()
-        known = {out["path"]: out["md5"] for entry in locked.values() for out in entry.get("outs", [])}
-        return {path: md5 for path, md5 in known.items() for dep in node.deps if overlap(path, dep)}
+        return {path: md5 for path, md5 in self.versioning.written().items() for dep in node.deps if overlap(path, dep)}
 
     def remember(self, node: StageNode, figures: Mapping[str, Any], work_s: float, whole_s: float) -> None:
         """Costs and figures of the last run, outside what DVC tracks (a clock would make every output new)."""

@@ -117,10 +117,9 @@ class Versioning:
         entry = self.locked().get(address, {})
         return {out["path"]: out["md5"] for out in entry.get("outs", [])}
 
-    def dep_versions(self, address: str) -> dict[str, str]:
-        """Input path → md5 that dvc.lock holds for the stage's last run."""
-        entry = self.locked().get(address, {})
-        return {dep["path"]: dep["md5"] for dep in entry.get("deps", []) if "md5" in dep}
+    def written(self) -> dict[str, str]:
+        """Path → md5 of every output that dvc.lock holds, whatever stage wrote it."""
+        return {out["path"]: out["md5"] for entry in self.locked().values() for out in entry.get("outs", [])}
 
     def code_version(self, node: StageNode, params: Mapping[str, Any]) -> str:
         """Digest of the stage's code files, resolved params and command: what makes it stale besides its data."""
@@ -129,11 +128,6 @@ class Versioning:
         values = {name: _descend(params, name) for name in node.params}
         text = json.dumps({"cmd": node.cmd, "code": files, "params": values}, sort_keys=True, default=str)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
-
-    def lock_digest(self) -> str:
-        """Digest of dvc.lock itself: changes whenever any stage was recorded (commit, repro, checkout, pull)."""
-        path = self.root / "dvc.lock"
-        return hashlib.sha256(path.read_bytes()).hexdigest()[:16] if path.is_file() else "none"
 
 
 def _safe_yaml(text: str) -> Any:
