@@ -26,7 +26,7 @@ from ops.core.config import StrictModel
 from ops.core.progress import Reporter, SilentReporter
 from ops.metrics import ssim
 from ops.metrics.copies_align import best_crop, boxes, crop, crop_arrays, level, mirror
-from ops.metrics.copies_screen import Screen, best_partner, candidates, reduce_all
+from ops.metrics.copies_screen import Screen, batched, best_partner, candidates, reduce_all
 
 DECIDED_AT_ONCE = 8192
 SILENT = SilentReporter()
@@ -151,11 +151,9 @@ class _Search:
     def _chunks(self, queries: torch.Tensor) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """Screened pairs not found yet, a bounded number at a time."""
         least = self.config.ssim_min - self.config.screen_slack
-        for left, right in candidates(queries, self.pool, least, upper_only=self.same):
+        for left, right in batched(candidates(queries, self.pool, least, upper_only=self.same), DECIDED_AT_ONCE):
             fresh = self.found.unknown(left, right)
-            left, right = left[fresh], right[fresh]
-            for start in range(0, len(left), DECIDED_AT_ONCE):
-                yield left[start : start + DECIDED_AT_ONCE], right[start : start + DECIDED_AT_ONCE]
+            yield left[fresh], right[fresh]
 
     def _accept(self, left: np.ndarray, right: np.ndarray, scores: np.ndarray, variant: str) -> None:
         hit = scores >= self.config.ssim_min
@@ -262,6 +260,12 @@ def _members(first: np.ndarray) -> dict[int, list[int]]:
     return groups
 
 
+def _is_grey(images_u8: np.ndarray) -> bool:
+    """Whether all channels of every image are equal: uint8 [n, h, w, c]."""
+    first = images_u8[..., :1]
+    return all(bool((image == first[row]).all()) for row, image in enumerate(images_u8))
+
+
 def find_copies(
     queries_u8: np.ndarray,
     pool_u8: np.ndarray,
@@ -284,6 +288,8 @@ def find_copies(
     assert pool_u8.dtype == np.uint8, pool_u8.dtype
     assert queries_u8.shape[1:] == pool_u8.shape[1:], (queries_u8.shape, pool_u8.shape)
     device = runtime_module.settle(runtime)
+    if _is_grey(queries_u8) and _is_grey(pool_u8):  # the mean over equal channels is that of one
+        queries_u8, pool_u8 = queries_u8[..., :1], pool_u8[..., :1]
     pool = _fold(pool_u8, config.flat_levels)
     queries = pool if same else _fold(queries_u8, config.flat_levels)
     found = _Found()

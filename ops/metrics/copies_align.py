@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import numpy as np
@@ -11,6 +12,7 @@ from torch.nn import functional
 
 Score = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
+IN_CACHE = 256  # images worked on at once: their buffers stay in the cache, which is several times faster
 SEARCH_STEPS = (0.02, 0.01, 0.005)  # of the side: 0.6, 0.3 and 0.2 px at 32 px
 
 
@@ -45,9 +47,12 @@ def crop(planes: Tensor, cut: Tensor) -> Tensor:
 
 def crop_arrays(images_u8: np.ndarray, cut: np.ndarray) -> np.ndarray:
     """:func:`crop` for arrays: uint8 [n, h, w, c], float [n, 3] → uint8 [n, h, w, c]."""
-    planes = torch.from_numpy(np.ascontiguousarray(images_u8)).permute(0, 3, 1, 2).float()
-    cropped = crop(planes, torch.from_numpy(cut.astype(np.float32))).round().clamp(0, 255)
-    return cropped.to(torch.uint8).permute(0, 2, 3, 1).contiguous().numpy()
+    cropped = np.empty_like(images_u8)
+    for part in _parts(len(images_u8)):
+        planes = torch.from_numpy(np.ascontiguousarray(images_u8[part])).permute(0, 3, 1, 2).float()
+        values = crop(planes, torch.from_numpy(cut[part].astype(np.float32))).round_().clamp_(0, 255)
+        cropped[part] = values.to(torch.uint8).permute(0, 2, 3, 1).numpy()
+    return cropped
 
 
 def level(x_u8: np.ndarray, y_u8: np.ndarray, max_shift: float, max_gain: float) -> tuple[np.ndarray, np.ndarray]:
@@ -55,20 +60,26 @@ def level(x_u8: np.ndarray, y_u8: np.ndarray, max_shift: float, max_gain: float)
 
     Symmetric in its arguments. ``max_shift`` (levels) and ``max_gain`` bound the difference that is taken away.
     """
-    axes = (1, 2, 3)
-    means = [side.mean(axes, dtype=np.float64) for side in (x_u8, y_u8)]
-    deviations = [side.std(axes, dtype=np.float64) for side in (x_u8, y_u8)]
-    shift = np.clip(means[1] - means[0], -max_shift, max_shift) / 2
-    contrast = np.log(np.maximum(deviations[1], 1e-6) / np.maximum(deviations[0], 1e-6))
-    gain = np.exp(np.clip(contrast, -np.log(max_gain), np.log(max_gain)) / 2)
-    return _move(x_u8, means[0], shift, gain), _move(y_u8, means[1], -shift, 1 / gain)
+    moved = np.empty_like(x_u8), np.empty_like(y_u8)
+    for part in _parts(len(x_u8)):
+        sides = [torch.from_numpy(np.ascontiguousarray(side[part])).flatten(1).double() for side in (x_u8, y_u8)]
+        (x_variance, x_mean), (y_variance, y_mean) = (torch.var_mean(side, 1, correction=0) for side in sides)
+        shift = (y_mean - x_mean).clamp(-max_shift, max_shift) / 2
+        contrast = (y_variance.clamp_min(1e-12).log() - x_variance.clamp_min(1e-12).log()) / 2
+        gain = (contrast.clamp(-math.log(max_gain), math.log(max_gain)) / 2).exp()
+        for target, side, move in zip(moved, sides, ((x_mean, shift, gain), (y_mean, -shift, 1 / gain)), strict=True):
+            target[part] = _move(side, *move).numpy().reshape(target[part].shape)
+    return moved
 
 
-def _move(images_u8: np.ndarray, mean: np.ndarray, shift: np.ndarray, gain: np.ndarray) -> np.ndarray:
-    spread = (None, None, None)
-    centre = mean[:, *spread]
-    moved = (images_u8 - centre) * gain[:, *spread] + centre + shift[:, *spread]
-    return np.clip(np.rint(moved), 0, 255).astype(np.uint8)
+def _parts(n: int) -> list[slice]:
+    return [slice(start, start + IN_CACHE) for start in range(0, n, IN_CACHE)]
+
+
+def _move(values: Tensor, mean: Tensor, shift: Tensor, gain: Tensor) -> Tensor:
+    """Stretch each row about its mean and shift it: float64 [n, v] (overwritten) → uint8 [n, v]."""
+    mean, shift, gain = mean[:, None], shift[:, None], gain[:, None]
+    return values.sub_(mean).mul_(gain).add_(mean + shift).round_().clamp_(0, 255).to(torch.uint8)
 
 
 def best_crop(

@@ -22,7 +22,8 @@ from ops.metrics.ssim_kernel import AREA, C2
 
 WINDOW_PX, STRIDE_PX = 7, 3
 SAMPLE = 1024  # images from which the directions are found
-ROWS, COLUMNS = 2048, 8192  # a block of inner products: 64 MiB
+BLOCK = {"cpu": (512, 2048)}  # rows and columns of a block of inner products: 4 MiB stay in the cache (5 x faster)
+BLOCK_ELSEWHERE = (2048, 8192)  # 64 MiB keep a GPU busy
 CHUNK = 512
 
 
@@ -81,21 +82,40 @@ def reduce_all(images_u8: np.ndarray, side_px: int, device: torch.device) -> Ten
     return torch.cat([reduced(batch.to(device), side_px) for batch in batches])
 
 
+def _blocks(left: Tensor, right: Tensor, upper_only: bool = False) -> Iterator[tuple[int, int, Tensor]]:
+    """(first row, first column, inner products) of every block, or of those that reach above the diagonal."""
+    rows, columns = BLOCK.get(left.device.type, BLOCK_ELSEWHERE)
+    for row in range(0, len(left), rows):
+        block = left[row : row + rows]
+        for column in range(row // columns * columns if upper_only else 0, len(right), columns):
+            yield row, column, block @ right[column : column + columns].T
+
+
 def candidates(left: Tensor, right: Tensor, least: float, upper_only: bool) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Pairs whose inner product is at least ``least``, a block at a time: (int64 [k], int64 [k]).
 
     With ``upper_only`` both sides are one set, and of each unordered pair only the one with left < right is given.
     """
-    for row in range(0, len(left), ROWS):
-        block = left[row : row + ROWS]
-        for column in range(0, len(right), COLUMNS):
-            if upper_only and column + COLUMNS <= row:
-                continue
-            ceiling = block @ right[column : column + COLUMNS].T
-            x, y = (index.cpu().numpy() for index in torch.nonzero(ceiling >= least, as_tuple=True))
-            x, y = x + row, y + column
-            keep = x < y if upper_only else np.ones(len(x), bool)
-            yield x[keep], y[keep]
+    for row, column, ceiling in _blocks(left, right, upper_only):
+        near = torch.nonzero(ceiling.amax(1) >= least)[:, 0]  # few rows: most of a block is never looked at again
+        if len(near) == 0:
+            continue
+        among, across = torch.nonzero(ceiling[near] >= least, as_tuple=True)
+        x, y = near[among].cpu().numpy() + row, across.cpu().numpy() + column
+        keep = x < y if upper_only else np.ones(len(x), bool)
+        yield x[keep], y[keep]
+
+
+def batched(pairs: Iterator[tuple[np.ndarray, np.ndarray]], size: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """The same pairs in the same order, ``size`` at a time; the last batch holds what is left."""
+    held = np.zeros((2, 0), np.int64)
+    for pair in pairs:
+        held = np.concatenate([held, np.stack(pair)], 1)
+        while held.shape[1] >= size:
+            yield held[0, :size], held[1, :size]
+            held = held[:, size:]
+    if held.shape[1]:
+        yield held[0], held[1]
 
 
 def best_partner(left: Tensor, right: Tensor, skip_self: bool) -> tuple[Tensor, Tensor]:
@@ -105,16 +125,14 @@ def best_partner(left: Tensor, right: Tensor, skip_self: bool) -> tuple[Tensor, 
     """
     best = torch.full((len(left),), -1.0, device=left.device)
     partner = torch.zeros(len(left), dtype=torch.int64, device=left.device)
-    for row in range(0, len(left), ROWS):
-        rows = slice(row, min(row + ROWS, len(left)))
-        for column in range(0, len(right), COLUMNS):
-            ceiling = left[rows] @ right[column : column + COLUMNS].T
-            if skip_self:
-                _hide_self(ceiling, row, column)
-            value, index = ceiling.max(1)
-            better = value > best[rows]
-            best[rows] = torch.where(better, value, best[rows])
-            partner[rows] = torch.where(better, index + column, partner[rows])
+    for row, column, ceiling in _blocks(left, right):
+        rows = slice(row, row + len(ceiling))
+        if skip_self:
+            _hide_self(ceiling, row, column)
+        value, index = ceiling.max(1)
+        better = value > best[rows]
+        best[rows] = torch.where(better, value, best[rows])
+        partner[rows] = torch.where(better, index + column, partner[rows])
     return best, partner
 
 

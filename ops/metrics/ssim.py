@@ -30,6 +30,7 @@ import torch
 from skimage.metrics import structural_similarity
 
 from ops.core.progress import Reporter, SilentReporter
+from ops.metrics import ssim_native
 from ops.metrics.ssim_engine import Engine, engine
 from ops.metrics.ssim_kernel import WIN_SIZE_PX, Terms, Window, broadcast, facing, score_tile, terms
 
@@ -209,9 +210,14 @@ def pairs_above(
 def pair_scores(
     x_u8: np.ndarray, y_u8: np.ndarray, *, window: Window = "uniform", device: torch.device = CPU
 ) -> np.ndarray:
-    """SSIM of aligned lists of pairs: uint8 [n, h, w, c] twice → float32 [n]; lane by lane, in tiles of fixed shape."""
+    """SSIM of aligned lists of pairs: uint8 [n, h, w, c] twice → float32 [n].
+
+    Our own C++ for the uniform window on a CPU with a compiler; elsewhere lane by lane, in tiles of fixed shape.
+    """
     _check(x_u8, y_u8, window)
     assert len(x_u8) == len(y_u8), (len(x_u8), len(y_u8))
+    if window == "uniform" and device.type == "cpu" and ssim_native.available():
+        return ssim_native.score_pairs(x_u8, y_u8)
     values = int(np.prod(x_u8.shape[1:]))
     lanes = max((PAIR_VALUES if device.type == "cpu" else 2**25) // values // 16, 1) * 16
     scores = np.zeros(len(x_u8), np.float32)

@@ -78,3 +78,48 @@ extern "C" void score_tile(const float *x_pixels, const float *x_level, const fl
         std::memcpy(out + (long)image * LANES, &mean, sizeof(mean));
     }
 }
+
+// Mean SSIM of n aligned pairs, x and y uint8 [n, h, w, c] as they lie in memory → out float32 [n].
+//
+// Here the vector runs along a row of one image (its w c values, channels interleaved: a window's next column lies c
+// values on), all sums are 32-bit integers and exact, and nothing is prepared for other pairs.
+extern "C" void score_pairs(const unsigned char *x, const unsigned char *y, long n, int h, int w, int c, double c1,
+                            double c2, float *out) {
+    const int row = w * c, q = (w - WIN + 1) * c, p = h - WIN + 1;
+    const float area_c1 = (float)(c1 * 2401), area_c2 = (float)(c2 * 2352);  // 49 x 49 C1, 49 x 48 C2
+    std::vector<int> memory((size_t)row * 5);
+    std::vector<double> totals(q);  // a column of windows each, so that they add up side by side
+    int *sx = memory.data(), *sy = sx + row, *sxx = sy + row, *syy = sxx + row, *sxy = syy + row;
+    for (long pair = 0; pair < n; ++pair) {
+        const unsigned char *a = x + pair * h * row, *b = y + pair * h * row;
+        std::memset(sx, 0, (size_t)row * 5 * sizeof(int));
+        totals.assign(q, 0.0);
+        for (int i = 0; i < h; ++i) {
+            const unsigned char *a_in = a + (long)i * row, *b_in = b + (long)i * row;
+            for (int j = 0; j < row; ++j) {
+                const int u = a_in[j], v = b_in[j];
+                sx[j] += u, sy[j] += v, sxx[j] += u * u, syy[j] += v * v, sxy[j] += u * v;
+            }
+            if (i < WIN - 1) continue;
+            for (int j = 0; j < q; ++j) {
+                int wx = 0, wy = 0, wxx = 0, wyy = 0, wxy = 0;
+                for (int k = 0; k < WIN; ++k) {
+                    const int at = j + k * c;
+                    wx += sx[at], wy += sy[at], wxx += sxx[at], wyy += syy[at], wxy += sxy[at];
+                }
+                const int product = wx * wy, squares_x = wx * wx, squares_y = wy * wy;
+                const float top = ((float)(2 * product) + area_c1) * ((float)(2 * (49 * wxy - product)) + area_c2);
+                const float spread = (float)(49 * wxx - squares_x + 49 * wyy - squares_y);
+                totals[j] += top / (((float)(squares_x + squares_y) + area_c1) * (spread + area_c2));
+            }
+            const unsigned char *a_out = a + (long)(i - WIN + 1) * row, *b_out = b + (long)(i - WIN + 1) * row;
+            for (int j = 0; j < row; ++j) {
+                const int u = a_out[j], v = b_out[j];
+                sx[j] -= u, sy[j] -= v, sxx[j] -= u * u, syy[j] -= v * v, sxy[j] -= u * v;
+            }
+        }
+        double total = 0;
+        for (int j = 0; j < q; ++j) total += totals[j];
+        out[pair] = (float)(total / ((double)p * q));
+    }
+}

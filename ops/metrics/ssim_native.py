@@ -13,16 +13,19 @@ import os
 import shutil
 import subprocess
 import tempfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from ops.metrics.ssim_kernel import HALF_C1, HALF_C2, Facing, Terms
+from ops.metrics.ssim_kernel import C1, C2, HALF_C1, HALF_C2, Facing, Terms
 
 SOURCE = Path(__file__).with_name("ssim_native.cpp")
 FLAGS = ("-O3", "-march=native", "-ffp-contract=fast", "-fno-math-errno", "-std=c++17", "-shared", "-fPIC")
 LANES = 16
+PAIRS_A_CALL = 1024
 ROWS = 64  # images a call: long enough that Python costs nothing, short enough that threads share the work
 
 
@@ -44,7 +47,16 @@ def load() -> ctypes.CDLL | str:
     pointer = ctypes.c_void_p
     library.score_tile.argtypes = [pointer] * 9 + [ctypes.c_int] * 4 + [ctypes.c_float] * 2 + [pointer]
     library.score_tile.restype = None
+    library.score_pairs.argtypes = (
+        [pointer] * 2 + [ctypes.c_long] + [ctypes.c_int] * 3 + [ctypes.c_double] * 2 + [pointer]
+    )
+    library.score_pairs.restype = None
     return library
+
+
+def available() -> bool:
+    """Whether :func:`load` returned a library."""
+    return not isinstance(load(), str)
 
 
 def score_tile(x: Facing, y: Terms) -> Tensor:
@@ -62,4 +74,27 @@ def score_tile(x: Facing, y: Terms) -> Tensor:
     addresses = [part.data_ptr() for part in tensors]
     half_c1, half_c2 = HALF_C1["uniform"], HALF_C2["uniform"]
     library.score_tile(*addresses, k, channels, height, width, half_c1, half_c2, out.data_ptr())
+    return out
+
+
+def score_pairs(x_u8: np.ndarray, y_u8: np.ndarray) -> np.ndarray:
+    """Mean SSIM of n aligned pairs: uint8 [n, h, w, c] twice → float32 [n]. Uniform window, exact integer sums.
+
+    torch's threads share the pairs. Only where :func:`load` returned a library.
+    """
+    library = load()
+    assert isinstance(library, ctypes.CDLL), library
+    assert x_u8.shape == y_u8.shape, (x_u8.shape, y_u8.shape)
+    assert x_u8.dtype == y_u8.dtype == np.uint8, (x_u8.dtype, y_u8.dtype)
+    x_u8, y_u8 = np.ascontiguousarray(x_u8), np.ascontiguousarray(y_u8)
+    out = np.empty(len(x_u8), np.float32)
+
+    def score(part: slice) -> None:
+        x, y, scores = x_u8[part], y_u8[part], out[part]
+        addresses = x.ctypes.data, y.ctypes.data
+        library.score_pairs(*addresses, len(x), *x.shape[1:], C1, C2, scores.ctypes.data)
+
+    parts = [slice(start, start + PAIRS_A_CALL) for start in range(0, len(out), PAIRS_A_CALL)]
+    with ThreadPoolExecutor(torch.get_num_threads()) as threads:
+        list(threads.map(score, parts))
     return out

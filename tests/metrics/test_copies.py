@@ -13,7 +13,7 @@ import yaml
 from PIL import Image
 
 from ops.core import runtime
-from ops.metrics import copies, ssim
+from ops.metrics import copies, copies_screen, ssim
 
 RUNTIME = runtime.Config(device="cpu", threads=1, precision="fp32")
 MNIST = Path(__file__).parents[2] / "../shared/data/mnist.zip"
@@ -136,6 +136,29 @@ def test_blank_images_are_copies_only_where_identical() -> None:
     blank = np.stack([np.full((16, 16, 1), level, np.uint8) for level in (0, 1, 2, 128, 128, 255)])
     assert keys(find(blank, blank, same=True)) == {(3, 4)}
     assert keys(find(blank[:2], blank[2:])) == set()
+
+
+def test_grey_images_in_three_channels_give_the_pairs_of_one_channel() -> None:
+    grey = scenes(60)[..., :1]
+    grey[50:] = grey[:10, :, ::-1]
+    assert keys(find(np.repeat(grey, 3, -1), np.repeat(grey, 3, -1), same=True)) == keys(find(grey, grey, same=True))
+
+
+def test_batches_keep_every_pair_in_its_order() -> None:
+    blocks = [(np.arange(first, last), -np.arange(first, last)) for first, last in ((0, 5), (5, 5), (5, 30), (30, 31))]
+    joined = list(copies_screen.batched(iter(blocks), 8))
+    assert [len(left) for left, _ in joined] == [8, 8, 8, 7]
+    assert np.array_equal(np.concatenate([left for left, _ in joined]), np.arange(31))
+    assert np.array_equal(np.concatenate([right for _, right in joined]), -np.arange(31))
+
+
+def test_the_size_of_a_block_changes_no_partner(monkeypatch: pytest.MonkeyPatch) -> None:
+    images = scenes(90)
+    images[45:] = images[:45, :, ::-1]
+    whole = find(images, images, same=True)
+    monkeypatch.setitem(copies_screen.BLOCK, "cpu", (16, 48))
+    assert keys(find(images, images, same=True)) == keys(whole)
+    assert len(keys(whole)) >= 45
 
 
 def test_small_and_large_images_work() -> None:

@@ -58,6 +58,23 @@ def test_every_pair_equals_scikit_image(window: ssim.Window, side_px: int, chann
     assert np.abs(ssim.pair_scores(images[rows], images[columns], window=window) - truth.ravel()).max() < 2e-6
 
 
+@pytest.mark.parametrize("native", [True, False], ids=["native", "torch"])
+@pytest.mark.parametrize("shape", [(32, 32, 3), (28, 28, 1), (7, 9, 3), (90, 12, 2)])
+def test_aligned_pairs_equal_scikit_image(
+    shape: tuple[int, int, int], native: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if native and not ssim_native.available():
+        pytest.skip(f"no native kernel: {ssim_native.load()}")
+    if not native:
+        monkeypatch.setattr(ssim_native, "load", lambda: "switched off by this test")
+    images = np.resize(difficult(max(shape), shape[2]), (14, max(shape), max(shape), shape[2]))
+    images = images[:, : shape[0], : shape[1]]
+    rows, columns = (index.ravel() for index in np.indices((14, 14)))
+    truth = np.array([ssim.exact(images[row], images[column]) for row, column in zip(rows, columns, strict=True)])
+    assert np.abs(ssim.pair_scores(images[rows], images[columns]) - truth).max() < 2e-6
+    assert ssim.pair_scores(images[:0], images[:0]).shape == (0,)
+
+
 @pytest.mark.parametrize("side_px", [64, 128])
 def test_large_images_keep_their_digits(side_px: int) -> None:
     images = difficult(side_px, 1)[:9]
