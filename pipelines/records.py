@@ -173,37 +173,3 @@ class Record(Protocol):
 
     def finish(self, figures: Mapping[str, Any], outs: Sequence[Path]) -> None:
         """Record what the stage came to; a stage that leaves without it counts as failed."""
-
-
-class NullRecord:
-    """Records nothing."""
-
-    url: str | None = None
-
-    def __init__(self) -> None:
-        self.reporter: Reporter = SilentReporter()
-
-    def finish(self, figures: Mapping[str, Any], outs: Sequence[Path]) -> None: ...
-
-
-class NullTracker:
-    """Tracks nothing, where MLflow is not installed (a bare GPU node) or not wanted."""
-
-    def prepare(self) -> str:
-        return ""
-
-    def url(self, family: str | None) -> str | None:
-        return None
-
-    @contextlib.contextmanager
-    def stage(
-        self,
-        stage: str,
-        family: str | None,
-        params: Mapping[str, Any],
-        inputs: Mapping[str, str],
-        tags: Mapping[str, str] | None = None,
-    ) -> Iterator[Record]:
-        yield NullRecord()
-
-    def committed(self, family: str | None, versions: Mapping[str, str]) -> None: ...

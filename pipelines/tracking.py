@@ -29,9 +29,9 @@ from ops.core.errors import UnderstudyError, explain
 from ops.core.paths import Workspace
 from ops.core.progress import Reporter
 from pipelines import records
-from pipelines.records import NullTracker, Record
+from pipelines.records import Record
 
-__all__ = ["Config", "NullTracker", "Record", "StageRecord", "Tracker"]
+__all__ = ["Config", "Record", "StageRecord", "Tracker"]
 
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 os.environ.setdefault("DO_NOT_TRACK", "true")

@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-import math
 import os
 import shutil
 import uuid
@@ -119,8 +118,3 @@ def sha256_file(path: Path) -> str:
     """Hex SHA-256 of the file's bytes."""
     with path.open("rb") as handle:
         return hashlib.file_digest(handle, "sha256").hexdigest()
-
-
-def finite_or_none(value: float) -> float | None:
-    """The number, or None where it is not finite (JSON has no NaN; a missing figure must look missing)."""
-    return float(value) if math.isfinite(value) else None

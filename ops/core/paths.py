@@ -85,9 +85,6 @@ class Workspace:
     def state(self) -> Path:
         return self.root / "state"
 
-    def checkpoints(self, digest: str) -> Path:
-        return self.state / "checkpoints" / digest
-
     @property
     def ingest_cache(self) -> Path:
         return self.state / "ingest"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -35,7 +35,6 @@ class Outcome:
     was_current: bool = False
     run_url: str | None = None
     seconds: float = 0.0
-    links: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def blocked(self) -> list[Finding]:

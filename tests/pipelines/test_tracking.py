@@ -27,7 +27,7 @@ from ops.core.paths import Workspace
 from ops.core.progress import SilentReporter
 from ops.generators import SamplePlan, dcgan, sngan
 from pipelines import records
-from pipelines.tracking import MODEL_FOLDER, NullTracker, Tracker
+from pipelines.tracking import MODEL_FOLDER, Tracker
 
 MLFLOW_FOLDER = Path(__file__).parents[2] / "mlflow"
 IMPORTS = """import sys
@@ -479,11 +479,3 @@ def test_an_experiment_of_dvc_records_in_the_store_of_the_workspace_that_asked(
     tracker = Tracker(Workspace(tmp_path / "copy"))
     assert tracker.local == f"sqlite:///{tmp_path / 'main/state/mlflow/mlflow.db'}"
     assert tracker.book.path == tmp_path / "copy/state/mlflow/runs.json"
-
-
-def test_the_null_tracker_takes_the_same_calls_and_writes_nothing(tmp_path: Path) -> None:
-    with NullTracker().stage("train", "sngan", PARAMS, {}, {}) as record:
-        record.reporter.metrics({"loss": 1.0}, 1)
-        record.finish({"loss": 1.0}, [])
-    assert record.url is None
-    assert list(tmp_path.iterdir()) == []
