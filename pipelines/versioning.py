@@ -46,6 +46,7 @@ class Versioning:
 
     def __init__(self, root: Path) -> None:
         self.root = Path(root).resolve()
+        self._lock_read: tuple[str, dict[str, dict[str, Any]]] = ("", {})  # dvc.lock's text, and what it says
         if not (self.root / "dvc.yaml").is_file():
             found = "no dvc.yaml in it"
             raise CallError(
@@ -110,7 +111,10 @@ class Versioning:
         path = self.root / "dvc.lock"
         if not path.is_file():
             return {}
-        return dict((_safe_yaml(path.read_text()) or {}).get("stages") or {})
+        text = path.read_text()
+        if text != self._lock_read[0]:
+            self._lock_read = text, dict((_safe_yaml(text) or {}).get("stages") or {})
+        return dict(self._lock_read[1])
 
     def out_versions(self, address: str) -> dict[str, str]:
         """Output path → md5 that dvc.lock holds for the stage."""

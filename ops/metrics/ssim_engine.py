@@ -14,8 +14,6 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torch._dynamo.exc import BackendCompilerFailed
-from torch._inductor.exc import InductorError
 
 from ops.core.progress import Reporter
 from ops.metrics import ssim_native
@@ -142,6 +140,9 @@ def _tile_rows(values: int, compiled: bool, device: torch.device) -> tuple[int, 
 
 def _works(score: Score, shape: tuple[int, ...], window: Window, rows: int, lanes: int) -> str | None:
     """Compile for this tile shape now; the reason in one line where the compiler fails (no headers, say)."""
+    from torch._dynamo.exc import BackendCompilerFailed  # a second and a half of imports that only this needs
+    from torch._inductor.exc import InductorError
+
     blank = torch.zeros(max(rows, lanes), *shape, dtype=torch.uint8)
     x, y = broadcast(blank[:rows], window), terms(blank[:lanes], window)
     try:
