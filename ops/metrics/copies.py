@@ -5,9 +5,11 @@ are copies when, after undoing a mirror, a crop or a change of brightness and co
 ``ssim_min``. What lies within 2e-5 of it is decided by scikit-image. Since both users call the same function
 with the same settings, real roles have no hits left once ``prepare`` has removed its pairs.
 
-What a pair is does not depend on other pairs, except for crops: there only the most promising
-partner of each image is aligned, because digits have millions of partners that are nearly crops. Byte-identical images
-are found first and searched once: such a group is reported as a star around its first image, not as all its pairs.
+What a pair is does not depend on other pairs, as long as no image has more than ``crop_partners`` partners that could
+be crops: of photographs hardly any has, of digits many, and then the most promising are aligned. Within one set the
+screens are wider and twice as many partners are aligned, so that a search between two parts of it (the census) finds
+nothing that this one (``prepare``) has missed. Byte-identical images are found
+first and searched once: such a group is reported as a star around its first image, not as all its pairs.
 Images without content (deviation below ``flat_levels``) are copies only when identical: blank tells nothing of anyone.
 """
 
@@ -26,9 +28,11 @@ from ops.core.config import StrictModel
 from ops.core.progress import Reporter, SilentReporter
 from ops.metrics import ssim
 from ops.metrics.copies_align import best_crop, boxes, crop, crop_arrays, level, mirror
-from ops.metrics.copies_screen import Screen, batched, best_partner, candidates, reduce_all
+from ops.metrics.copies_screen import Screen, batched, best_partners, candidates, reduce_all
 
 DECIDED_AT_ONCE = 8192
+WIDER = 0.02  # how much wider the screens are within one set than between two
+CROPPED_AT_ONCE = 8192  # images whose rough crops are held at once
 SILENT = SilentReporter()
 
 
@@ -42,6 +46,7 @@ class Config(StrictModel):
     )
     crop_max: float = Field(..., ge=0, lt=0.5, description="largest fraction of the side cut off by a crop")
     crop_screen_min: float = Field(..., gt=0, le=1, description="ceiling of SSIM from which a crop is aligned")
+    crop_partners: int = Field(..., ge=1, description="most promising partners of an image that are aligned as crops")
     crop_align_min: float = Field(..., gt=0, le=1, description="SSIM of a rough crop from which it is aligned finely")
     max_shift: float = Field(..., ge=0, description="difference of mean brightness taken away (levels of 255)")
     max_gain: float = Field(..., ge=1, description="ratio of contrasts taken away")
@@ -150,7 +155,7 @@ class _Search:
 
     def _chunks(self, queries: torch.Tensor) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """Screened pairs not found yet, a bounded number at a time."""
-        least = self.config.ssim_min - self.config.screen_slack
+        least = self.config.ssim_min - self.config.screen_slack - (WIDER if self.same else 0)
         for left, right in batched(candidates(queries, self.pool, least, upper_only=self.same), DECIDED_AT_ONCE):
             fresh = self.found.unknown(left, right)
             yield left[fresh], right[fresh]
@@ -187,18 +192,19 @@ class _Search:
             self._align(whole, part, box, turned=True)
 
     def _crop_partners(self, wholes: torch.Tensor, parts: torch.Tensor) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """For each image the one that its best rough crop is most like, where the ceiling allows it to be a copy."""
-        best = torch.full((len(wholes),), -1.0, device=self.device)
-        partner = torch.zeros(len(wholes), dtype=torch.int64, device=self.device)
-        chosen = torch.zeros((len(wholes), 3), device=self.device)
-        for box in boxes(self.config.crop_fractions):
-            cut = torch.tensor([box], dtype=torch.float32, device=self.device)
-            ceiling, row = best_partner(self.screen.embed(wholes, partial(_crop_all, cut=cut)), parts, self.same)
-            better = ceiling > best
-            best, partner = torch.where(better, ceiling, best), torch.where(better, row, partner)
-            chosen = torch.where(better[:, None], cut, chosen)
-        whole = torch.nonzero(best >= self.config.crop_screen_min)[:, 0]
-        return whole.cpu().numpy(), partner[whole].cpu().numpy(), chosen[whole].cpu().numpy()
+        """For each image those that its best rough crop is most like, where the ceiling allows it to be a copy."""
+        cuts = torch.tensor(boxes(self.config.crop_fractions), dtype=torch.float32, device=self.device)
+        count = self.config.crop_partners * (2 if self.same else 1)
+        least = self.config.crop_screen_min - (WIDER if self.same else 0)
+        found = []
+        for start in range(0, len(wholes), CROPPED_AT_ONCE):
+            some = wholes[start : start + CROPPED_AT_ONCE]
+            views = [self.screen.embed(some, partial(_crop_all, cut=cut[None])) for cut in cuts]
+            own = start if self.same else None
+            whole, part, view = best_partners(views, parts, least, count, own)
+            found.append((whole + start, part, cuts[view]))
+        wholes_found, parts_found, cuts_found = (torch.cat(column).cpu().numpy() for column in zip(*found, strict=True))
+        return wholes_found, parts_found, cuts_found
 
     def _align(self, whole: np.ndarray, part: np.ndarray, cut: np.ndarray, *, turned: bool) -> None:
         left, right = (part, whole) if turned else (whole, part)
@@ -215,11 +221,12 @@ class _Search:
     ) -> None:
         """Align the promising ones finely and accept what then is alike enough."""
         config = self.config
-        near = self._levelled(crop_arrays(wholes_u8, cut), parts_u8) >= config.crop_align_min
+        least = config.crop_align_min - (WIDER if self.same else 0)
+        near = self._levelled(crop_arrays(wholes_u8, cut), parts_u8) >= least
         if not near.any():
             return
         wholes_u8, parts_u8, left, right = wholes_u8[near], parts_u8[near], left[near], right[near]
-        _, cut = best_crop(wholes_u8, parts_u8, cut[near], self._levelled, config.crop_max)
+        _, cut = best_crop(wholes_u8, parts_u8, cut[near], self._levelled, config.crop_max, config.ssim_min)
         x_u8, y_u8 = level(crop_arrays(wholes_u8, cut), parts_u8, config.max_shift, config.max_gain)
         self._accept(left, right, _decide(x_u8, y_u8, config.ssim_min, self.device), "crop")
 

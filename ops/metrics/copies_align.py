@@ -13,7 +13,9 @@ from torch.nn import functional
 Score = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
 IN_CACHE = 256  # images worked on at once: their buffers stay in the cache, which is several times faster
-SEARCH_STEPS = (0.02, 0.01, 0.005)  # of the side: 0.6, 0.3 and 0.2 px at 32 px
+# Steps of a search, of the side (0.6, 0.3 and 0.2 px at 32 px), and how far below the score that is needed a pair may
+# lie to be searched at that step: measured, this loses none of 1 800 planted crops.
+SEARCH = ((0.02, 1.0), (0.01, 0.15), (0.005, 0.05))
 
 
 def mirror(images_u8: Tensor) -> Tensor:
@@ -83,27 +85,40 @@ def _move(values: Tensor, mean: Tensor, shift: Tensor, gain: Tensor) -> Tensor:
 
 
 def best_crop(
-    whole_u8: np.ndarray, part_u8: np.ndarray, cut: np.ndarray, score: Score, max_cut: float
+    whole_u8: np.ndarray, part_u8: np.ndarray, cut: np.ndarray, score: Score, max_cut: float, least: float
 ) -> tuple[np.ndarray, np.ndarray]:
     """Search the box of ``whole`` that is most like ``part``: moves one number at a time, in ever smaller steps.
 
     Args:
         whole_u8, part_u8: uint8 [n, h, w, c]. cut: float [n, 3], where to begin. max_cut: largest fraction cut off.
+        least: a score below is of no use; what is far from it after a round of steps is searched no further.
 
     Returns:
         (score float32 [n], cut float [n, 3]).
     """
     cut = cut.astype(np.float64).copy()
     best = score(crop_arrays(whole_u8, cut), part_u8)
-    for step in SEARCH_STEPS:
-        for axis, sign in ((0, 1), (0, -1), (1, 1), (1, -1), (2, 1), (2, -1)):
-            trial = cut.copy()
-            trial[:, axis] += sign * step
-            if axis == 0:  # grow or shrink about the centre
-                trial[:, 1:] += sign * step / 2
-            trial[:, 0] = np.clip(trial[:, 0], 0, max_cut)
-            trial[:, 1:] = np.clip(trial[:, 1:], 0, trial[:, :1])
-            value = score(crop_arrays(whole_u8, trial), part_u8)
-            better = value > best
-            best, cut = np.where(better, value, best), np.where(better[:, None], trial, cut)
+    for step, hope in SEARCH:
+        going = np.flatnonzero(best >= least - hope)
+        if len(going):
+            best[going], cut[going] = _climb(
+                whole_u8[going], part_u8[going], best[going], cut[going], score, step, max_cut
+            )
+    return best, cut
+
+
+def _climb(
+    whole_u8: np.ndarray, part_u8: np.ndarray, best: np.ndarray, cut: np.ndarray, score: Score, step: float, most: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """One step to each side for each of the box's three numbers, kept where it raises the score."""
+    for axis, sign in ((0, 1), (0, -1), (1, 1), (1, -1), (2, 1), (2, -1)):
+        trial = cut.copy()
+        trial[:, axis] += sign * step
+        if axis == 0:  # grow or shrink about the centre
+            trial[:, 1:] += sign * step / 2
+        trial[:, 0] = np.clip(trial[:, 0], 0, most)
+        trial[:, 1:] = np.clip(trial[:, 1:], 0, trial[:, :1])
+        value = score(crop_arrays(whole_u8, trial), part_u8)
+        better = value > best
+        best, cut = np.where(better, value, best), np.where(better[:, None], trial, cut)
     return best, cut

@@ -11,7 +11,7 @@ therefore a ceiling of SSIM that no shift of brightness moves and no gain moves 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 import torch
@@ -118,22 +118,52 @@ def batched(pairs: Iterator[tuple[np.ndarray, np.ndarray]], size: int) -> Iterat
         yield held[0], held[1]
 
 
-def best_partner(left: Tensor, right: Tensor, skip_self: bool) -> tuple[Tensor, Tensor]:
-    """For each left row the right row of highest inner product: (ceiling float32 [n], row int64 [n]).
+def best_partners(
+    views: Sequence[Tensor], right: Tensor, least: float, count: int, own: int | None = None
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Pairs whose ceiling reaches ``least`` in any of several views of the left images; of a row the ``count`` highest.
 
-    With ``skip_self`` both sides are one set and no row is its own partner.
+    Args:
+        views: v embeddings of the same n left images, float32 [n, r] each.
+        own: where both sides are one set, the row of ``right`` that the first left image is; no image is then its own
+            partner.
+
+    Returns:
+        (left row, right row, view of the highest ceiling): int64 [k] each, by row.
     """
-    best = torch.full((len(left),), -1.0, device=left.device)
-    partner = torch.zeros(len(left), dtype=torch.int64, device=left.device)
-    for row, column, ceiling in _blocks(left, right):
-        rows = slice(row, row + len(ceiling))
-        if skip_self:
-            _hide_self(ceiling, row, column)
-        value, index = ceiling.max(1)
-        better = value > best[rows]
-        best[rows] = torch.where(better, value, best[rows])
-        partner[rows] = torch.where(better, index + column, partner[rows])
-    return best, partner
+    best = torch.full((len(views[0]), count), -1.0, device=right.device)
+    partner = torch.zeros((len(views[0]), count), dtype=torch.int64, device=right.device)
+    rows, columns = BLOCK.get(right.device.type, BLOCK_ELSEWHERE)
+    for row in range(0, len(best), rows):
+        for column in range(0, len(right), columns):
+            ceiling = _highest([view[row : row + rows] for view in views], right[column : column + columns])
+            if own is not None:
+                _hide_self(ceiling, row + own, column)
+            bound = best[row : row + rows].amin(1).clamp_min(least)
+            near = torch.nonzero(ceiling.amax(1) >= bound)[:, 0]
+            if len(near):
+                _enter(best, partner, near + row, ceiling[near], column)
+    kept, place = torch.nonzero(best >= least, as_tuple=True)
+    chosen = partner[kept, place]
+    each = torch.stack([(view[kept] * right[chosen]).sum(1) for view in views])
+    return kept, chosen, each.argmax(0)
+
+
+def _highest(lefts: Sequence[Tensor], right: Tensor) -> Tensor:
+    """The largest inner product over views: [n, r] each, [m, r] → [n, m]."""
+    highest = lefts[0] @ right.T
+    for left in lefts[1:]:
+        torch.maximum(highest, left @ right.T, out=highest)
+    return highest
+
+
+def _enter(best: Tensor, partner: Tensor, rows: Tensor, ceiling: Tensor, column: int) -> None:
+    """Enter the highest of a block, whose columns begin at ``column``, into the lists of these rows."""
+    count = best.shape[1]
+    top, index = ceiling.topk(min(count, ceiling.shape[1]))
+    values = torch.cat([best[rows], top], 1).topk(count)
+    best[rows] = values.values
+    partner[rows] = torch.cat([partner[rows], index + column], 1).gather(1, values.indices)
 
 
 def _hide_self(ceiling: Tensor, row: int, column: int) -> None:

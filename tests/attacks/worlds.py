@@ -22,6 +22,7 @@ NEAREST: dict[str, Any] = {
 CENSUS: dict[str, Any] = {"listed_hits": 100}
 SETTINGS: dict[str, Any] = {
     "ssim_min": 0.95, "mirrored": True, "crop_fractions": [], "crop_max": 0.1, "crop_screen_min": 0.6,
+    "crop_partners": 16,
     "crop_align_min": 0.6, "max_shift": 40.0, "max_gain": 1.5, "level_min": 0.9, "screen_slack": 0.02,
     "screen_rank": 64, "screen_px": 16, "flat_levels": 2.0,
 }  # fmt: skip

@@ -138,6 +138,25 @@ def test_blank_images_are_copies_only_where_identical() -> None:
     assert keys(find(blank[:2], blank[2:])) == set()
 
 
+def test_an_image_with_several_crops_in_the_set_is_paired_with_each_of_them() -> None:
+    """The nearest crop must not hide the others: they may lie in other roles, where the census would find them."""
+    images, random = scenes(40), np.random.default_rng(8)
+    crops = np.stack([twin(images[0], "crop", random) for _ in range(6)])
+    found = keys(find(np.concatenate([images, crops]), np.concatenate([images, crops]), same=True))
+    assert {(0, 40 + number) for number in range(6)} <= found
+
+
+def test_what_two_parts_of_a_set_share_the_whole_set_has_shown() -> None:
+    images, random = scenes(60), np.random.default_rng(9)
+    near = [twin(images[row % 6], kind, random) for row in range(36) for kind in ("crop", "brightness")]
+    everything = np.unique(np.concatenate([images, np.stack(near)]), axis=0)  # identical ones are told as stars
+    order = random.permutation(len(everything))
+    known = keys(find(everything, everything, same=True))
+    left, right = np.sort(order[:60]), np.sort(order[60:])
+    for x, y in keys(find(everything[left], everything[right])):
+        assert tuple(sorted((int(left[x]), int(right[y])))) in known
+
+
 def test_grey_images_in_three_channels_give_the_pairs_of_one_channel() -> None:
     grey = scenes(60)[..., :1]
     grey[50:] = grey[:10, :, ::-1]
