@@ -14,7 +14,7 @@ from ops.core.config import load_params
 from ops.core.errors import UnderstudyError, explain
 from ops.core.paths import Workspace
 from ops.core.progress import Reporter, TeeReporter
-from ops.core.protocols import Outcome
+from ops.core.protocols import Finding, Outcome
 from pipelines import attempts, expectations
 from pipelines.records import locked
 from pipelines.tracking import Tracker
@@ -48,9 +48,9 @@ class Runner:
     def _run(self, node: StageNode, reporter: Reporter, force: bool, tags: Mapping[str, str]) -> Outcome:
         if not force and not self.versioning.changes([node.address]):
             versions = self.versioning.out_versions(node.address)
-            figures = self.remembered(node, versions)
+            figures, findings = self.remembered(node, versions)
             url = self.tracker.url(node.family) if figures else None
-            return Outcome(figures=figures, versions=versions, was_current=True, run_url=url)
+            return Outcome(figures=figures, versions=versions, findings=findings, was_current=True, run_url=url)
         outcome = self.perform(node, reporter, tags)
         if outcome.blocked:
             return outcome
@@ -77,7 +77,7 @@ class Runner:
             blocked = [f for f in findings if f.blocking and not f.passed]
             if not blocked:
                 handle.finish(figures, [self.root / out for out in node.outs])
-        self.remember(node, figures, work_s, time.perf_counter() - started_s)
+        self.remember(node, figures, findings, work_s, time.perf_counter() - started_s)
         return Outcome(figures=figures, versions={}, findings=findings, run_url=handle.url, seconds=work_s)
 
     def _unchanged(self, node: StageNode, code: str) -> None:
@@ -90,13 +90,16 @@ class Runner:
         """Input path → the md5 of the output that it is, as dvc.lock holds it now."""
         return {path: md5 for path, md5 in self.versioning.written().items() for dep in node.deps if overlap(path, dep)}
 
-    def remember(self, node: StageNode, figures: Mapping[str, Any], work_s: float, whole_s: float) -> None:
+    def remember(
+        self, node: StageNode, figures: Mapping[str, Any], findings: Sequence[Finding], work_s: float, whole_s: float
+    ) -> None:
         """Costs and figures of the last run, outside what DVC tracks (a clock would make every output new)."""
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
         record = {
             "stage": node.stage, "family": node.family, "seconds": round(work_s, 3),
             "seconds_around": round(whole_s - work_s, 3), "peak_memory_mb": round(peak / 2**20),
             "machine": f"{platform.system()} {platform.machine()}", "figures": dict(figures),
+            "findings": [vars(finding) for finding in findings],
         }  # fmt: skip
         files.write_json(self.ws.timing / f"{node.address}.json", record)
 
@@ -105,8 +108,10 @@ class Runner:
         path = self.ws.timing / f"{node.address}.json"
         files.write_json(path, {**files.read_json(path), "versions": dict(versions)})
 
-    def remembered(self, node: StageNode, versions: Mapping[str, str]) -> dict[str, Any]:
-        """The figures of the run that made these very outputs, where this workspace remembers it; else nothing."""
+    def remembered(self, node: StageNode, versions: Mapping[str, str]) -> tuple[dict[str, Any], list[Finding]]:
+        """Figures and findings of the run that made these very outputs, where this workspace remembers it."""
         path = self.ws.timing / f"{node.address}.json"
         record = files.read_json(path) if path.is_file() else {}
-        return dict(record["figures"]) if record.get("versions") == dict(versions) else {}
+        if record.get("versions") != dict(versions):
+            return {}, []
+        return dict(record["figures"]), [Finding(**finding) for finding in record.get("findings", [])]

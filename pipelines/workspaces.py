@@ -25,6 +25,7 @@ COMMON_METRICS = ("reports/real.json", "reports/controls.json")
 
 DAGSTER_YAML = """# Written by Understudy; yours to change.
 telemetry: {enabled: false}
+nux: {enabled: false}
 concurrency:
   pools: {granularity: op, default_limit: 1}
   runs: {max_concurrent_runs: 4}

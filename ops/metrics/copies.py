@@ -27,11 +27,11 @@ from ops.core import runtime as runtime_module
 from ops.core.config import StrictModel
 from ops.core.progress import Reporter, SilentReporter
 from ops.metrics import ssim
-from ops.metrics.copies_align import best_crop, boxes, crop, crop_arrays, level, mirror
+from ops.metrics.copies_align import best_box, best_crop, boxes, crop, crop_arrays, level, mirror
 from ops.metrics.copies_screen import Screen, batched, best_partners, candidates, reduce_all
 
 DECIDED_AT_ONCE = 8192
-WIDER = 0.02  # how much wider the screens are within one set than between two
+WIDER = 0.02  # how much wider the screens are within one set than between two; half of it for an aligned crop
 CROPPED_AT_ONCE = 8192  # images whose rough crops are held at once
 SILENT = SilentReporter()
 
@@ -160,8 +160,10 @@ class _Search:
             fresh = self.found.unknown(left, right)
             yield left[fresh], right[fresh]
 
-    def _accept(self, left: np.ndarray, right: np.ndarray, scores: np.ndarray, variant: str) -> None:
-        hit = scores >= self.config.ssim_min
+    def _accept(
+        self, left: np.ndarray, right: np.ndarray, scores: np.ndarray, variant: str, least: float | None = None
+    ) -> None:
+        hit = scores >= (self.config.ssim_min if least is None else least)
         self.found.add(left[hit], right[hit], scores[hit], variant)
 
     def _plain(self) -> None:
@@ -220,15 +222,16 @@ class _Search:
         self, wholes_u8: np.ndarray, parts_u8: np.ndarray, cut: np.ndarray, left: np.ndarray, right: np.ndarray
     ) -> None:
         """Align the promising ones finely and accept what then is alike enough."""
-        config = self.config
-        least = config.crop_align_min - (WIDER if self.same else 0)
-        near = self._levelled(crop_arrays(wholes_u8, cut), parts_u8) >= least
+        config, wider = self.config, WIDER if self.same else 0
+        near = self._levelled(crop_arrays(wholes_u8, cut), parts_u8) >= config.crop_align_min - wider
         if not near.any():
             return
         wholes_u8, parts_u8, left, right = wholes_u8[near], parts_u8[near], left[near], right[near]
-        _, cut = best_crop(wholes_u8, parts_u8, cut[near], self._levelled, config.crop_max, config.ssim_min)
+        cut = best_box(wholes_u8, parts_u8, boxes(config.crop_fractions), self._levelled)  # not the screen's: by SSIM
+        _, cut = best_crop(wholes_u8, parts_u8, cut, self._levelled, config.crop_max, config.ssim_min)
         x_u8, y_u8 = level(crop_arrays(wholes_u8, cut), parts_u8, config.max_shift, config.max_gain)
-        self._accept(left, right, _decide(x_u8, y_u8, config.ssim_min, self.device), "crop")
+        scores = _decide(x_u8, y_u8, config.ssim_min, self.device)
+        self._accept(left, right, scores, "crop", config.ssim_min - wider / 2)
 
     def _levelled(self, x_u8: np.ndarray, y_u8: np.ndarray) -> np.ndarray:
         pair = level(x_u8, y_u8, self.config.max_shift, self.config.max_gain)

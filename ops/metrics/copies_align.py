@@ -84,6 +84,15 @@ def _move(values: Tensor, mean: Tensor, shift: Tensor, gain: Tensor) -> Tensor:
     return values.sub_(mean).mul_(gain).add_(mean + shift).round_().clamp_(0, 255).to(torch.uint8)
 
 
+def best_box(
+    whole_u8: np.ndarray, part_u8: np.ndarray, places: list[tuple[float, float, float]], score: Score
+) -> np.ndarray:
+    """For each pair the one of a few boxes whose crop of ``whole`` is most like ``part``: float64 [n, 3]."""
+    cuts = [np.tile(place, (len(whole_u8), 1)) for place in places]
+    scores = np.stack([score(crop_arrays(whole_u8, cut), part_u8) for cut in cuts])
+    return np.array(places)[scores.argmax(0)]
+
+
 def best_crop(
     whole_u8: np.ndarray, part_u8: np.ndarray, cut: np.ndarray, score: Score, max_cut: float, least: float
 ) -> tuple[np.ndarray, np.ndarray]:
