@@ -33,6 +33,7 @@ NOUNS: dict[str, Noun] = {
     ),
     "judge": Noun("PASS, FAIL, UNDECIDED or INVALID, by the policy.", ("python", "mlflow", "dvc")),
     "report": Noun("One page that reads in a minute.", ("html", "mlflow", "dvc")),
+    "release": Noun("A signed bundle where it is earned; the decision always.", ("parquet", "dvc")),
     "compare": Noun("Active families side by side.", ("html", "dvc"), "evidence"),
 }  # fmt: skip
 OWNERS = ["team:understudy"]

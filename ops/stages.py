@@ -29,6 +29,8 @@ class Work:
     ws: Workspace
     params: Mapping[str, Any]
     reporter: Reporter = field(default_factory=SilentReporter)
+    about: Mapping[str, str] = field(default_factory=dict)
+    """Where this run is written down: ``created``, ``code``, ``run``. Only a release's attestation may say so."""
 
     def block(self, name: str, model: type[C]) -> C:
         """The validated block ``name`` of ``params.yaml``."""
@@ -210,8 +212,22 @@ def compare(work: Work) -> Figures:
     )  # fmt: skip
 
 
+def release(work: Work, family: str) -> Figures:
+    """A signed bundle where it is earned; the decision with its reasons always."""
+    from ops import generators
+    from ops import release as gate
+
+    ws, planted = work.ws, bool(getattr(generators.load(family), "PLANTED", False))
+    return gate.release(
+        family, ws.filtered(family), ws.verdict(family), ws.utility(family), ws.report(family),
+        work.block("release", gate.Config), planted=planted, secret=str(work.raw_block("prepare")["split_key"]),
+        keys=ws.state / "keys", about=work.about, out=ws.release(family), reporter=work.reporter,
+    )  # fmt: skip
+
+
 IN_ORDER: tuple[Callable[..., Figures], ...] = (
-    ingest, prepare, baseline, controls, train, sample, filter, validate, attack_images, judge, report, compare,
+    ingest, prepare, baseline, controls, train, sample, filter, validate, attack_images, judge, report, release,
+    compare,
 )  # fmt: skip
 STAGES: dict[str, Callable[..., Figures]] = {step.__name__.replace("_", "-"): step for step in IN_ORDER}
 

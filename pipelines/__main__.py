@@ -103,6 +103,60 @@ def ui(workspace: WorkspaceOption = HERE, dagster_port: int = 3000, mlflow_port:
     raise typer.Exit(serve(workspace.resolve(), dagster_port, mlflow_port))
 
 
+BundleArgument = Annotated[Path, typer.Argument(help="Folder of the bundle.")]
+
+
+@app.command()
+def verify(
+    bundle: BundleArgument, key: Annotated[Path, typer.Option(help="Public key (PEM) of whoever released it.")]
+) -> None:
+    """Check every byte of a bundle and its signature; needs no private data. Exit 1 where anything differs."""
+    from ops.bundles import seal
+
+    checked = seal.check(bundle, seal.public_key(key))
+    for problem in checked.problems:
+        typer.echo(f"✗ {problem}")
+    if checked.problems:
+        raise typer.Exit(1)
+    decision, made = checked.predicate["decision"], checked.predicate["provenance"]
+    typer.echo(f"✓ {checked.files} files as signed by {seal.fingerprint(seal.public_key(key))} on {made['created']}")
+    typer.echo(f"  {decision['images']} images by {decision['family']} · {decision['verdict']}: {decision['because']}")
+
+
+@app.command()
+def unpack(bundle: BundleArgument, folder: Annotated[Path, typer.Argument(help="New folder to fill.")]) -> None:
+    """Write a bundle's images as PNG files, a folder a class."""
+    from ops.bundles import shards
+
+    typer.echo(f"wrote {shards.unpack(bundle, folder)} images to {folder}")
+
+
+@app.command()
+def trace(
+    bundle: BundleArgument,
+    image_id: Annotated[str, typer.Argument(help="Name of an image.")],
+    workspace: WorkspaceOption = HERE,
+) -> None:
+    """Where an image of a bundle comes from: seed, model, run, code, data. Only inside the private workspace."""
+    from ops.core.files import canonical_json
+    from ops.core.paths import Workspace
+    from pipelines import releasing
+
+    typer.echo(canonical_json(releasing.trace(Workspace(workspace.resolve()), bundle, image_id)), nl=False)
+
+
+@app.command()
+def recall(subject: str, workspace: WorkspaceOption = HERE) -> None:
+    """List and mark every release whose generator was fitted to a subject who withdraws."""
+    from ops.core.paths import Workspace
+    from pipelines import releasing
+
+    touched = releasing.recall(Workspace(workspace.resolve()), subject)
+    for entry in touched:
+        typer.echo(f"release {entry['digest']} of {entry['created']} by {entry['family']}: recalled")
+    typer.echo(f"{len(touched)} releases touched; withdraw the bundles, remove the subject's images and run again")
+
+
 @app.command()
 def doctor(workspace: WorkspaceOption = HERE) -> None:
     """Say what this machine has and lacks; exit 1 where something needed is missing."""

@@ -15,7 +15,7 @@ from ops.core.errors import UnderstudyError, explain
 from ops.core.paths import Workspace
 from ops.core.progress import Reporter, TeeReporter
 from ops.core.protocols import Finding, Outcome
-from pipelines import attempts, expectations
+from pipelines import attempts, expectations, releasing
 from pipelines.records import locked
 from pipelines.tracking import Tracker
 from pipelines.versioning import StageNode, Versioning, git_revision, overlap
@@ -70,12 +70,14 @@ class Runner:
         tags = {**tags, **({"git.sha": sha} if (sha := git_revision(self.root)) else {})}
         with self.tracker.stage(node.stage, node.family, params, inputs, tags) as handle:
             speakers = TeeReporter([reporter, handle.reporter, *self.listeners])
-            figures = stages.run(node.stage, stages.Work(self.ws, params, speakers), node.family)
+            about = {"created": releasing.now(), "code": sha or "", "run": (handle.url or "").rsplit("/", 1)[-1]}
+            figures = stages.run(node.stage, stages.Work(self.ws, params, speakers, about), node.family)
             work_s = time.perf_counter() - started_s
             self._unchanged(node, code)
             findings = expectations.check(node.stage, self.ws, node.family, params)
             blocked = [f for f in findings if f.blocking and not f.passed]
             if not blocked:
+                releasing.remember(self.ws, node, figures, about, self.versioning.written())
                 handle.finish(figures, [self.root / out for out in node.outs])
         self.remember(node, figures, findings, work_s, time.perf_counter() - started_s)
         return Outcome(figures=figures, versions={}, findings=findings, run_url=handle.url, seconds=work_s)

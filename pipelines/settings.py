@@ -12,7 +12,7 @@ from ops.core.errors import CallError, explain
 
 def models() -> dict[str, type[StrictModel]]:
     """Block name → model, of every block that is not a family, a source or an attack."""
-    from ops import auditing, filtering, generation, ingestion, judgement, preparation, validation
+    from ops import auditing, filtering, generation, ingestion, judgement, preparation, release, validation
     from ops.classifiers import features, training
     from ops.core import runtime
     from ops.metrics import copies
@@ -22,6 +22,7 @@ def models() -> dict[str, type[StrictModel]]:
         "runtime": runtime.Config, "ingest": ingestion.Config, "prepare": preparation.Config, "copies": copies.Config,
         "classifier": training.Config, "features": features.Config, "validate": validation.Config,
         "sample": generation.Config, "filter": filtering.Config, "audit": auditing.Config, "policy": judgement.Config,
+        "release": release.Config,
         "expectations": expectations.Config, "tracking": tracking.Config,
     }  # fmt: skip
 

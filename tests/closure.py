@@ -23,12 +23,14 @@ MEMBERS = {
     "controls": ["ops/attacks"],
     "attack-images": ["ops/attacks"],
     "report": ["ops/templates"],
+    "release": ["ops/templates"],
     "compare": ["ops/templates"],
 }
 STEPS = {
     "ingest": "ingestion", "prepare": "preparation", "baseline": "validation", "controls": "auditing",
     "train": "generation", "sample": "generation", "filter": "filtering", "validate": "validation",
-    "attack-images": "auditing", "judge": "judgement", "report": "reporting", "compare": "reporting",
+    "attack-images": "auditing", "judge": "judgement", "report": "reporting", "release": "release",
+    "compare": "reporting",
 }  # fmt: skip
 
 

@@ -20,7 +20,7 @@ from PIL import Image
 from ops.core import files
 
 ROOT = Path(__file__).resolve().parents[1]
-PUBLISHED = ("data", "models", "reports")
+PUBLISHED = ("data", "models", "reports", "release")
 TINY = [
     "source.subjects=160", "prepare.shares={train: 0.4, audit: 0.3, reference: 0.2, test: 0.1}",
     "sngan.steps=6", "sngan.width=4", "sngan.batch=16", "sample.images=96", "sample.batch=32",
@@ -106,6 +106,9 @@ def test_every_stage_left_its_output_and_a_verdict(by_dagster: Path) -> None:
     assert verdict["verdict"] in {"FAIL", "UNDECIDED", "INVALID"}, "64 subjects can never PASS"
     assert "<html" in (by_dagster / "reports/sngan/report.html").read_text()
     assert (by_dagster / "leaderboard/leaderboard.html").is_file()
+    decision = json.loads((by_dagster / "release/sngan/decision.json").read_text())
+    assert (decision["granted"], decision["verdict"]) == (False, verdict["verdict"])
+    assert not (by_dagster / "release/sngan/bundle").exists()
 
 
 def test_nothing_unfinished_is_left_behind(by_dagster: Path) -> None:
@@ -203,6 +206,8 @@ def test_the_copier_fails_and_the_oracle_passes(controls_workspace: Path) -> Non
     }
     assert verdicts["copycat"]["verdict"] == "FAIL", verdicts["copycat"]
     assert verdicts["oracle"]["verdict"] == "PASS", verdicts["oracle"]
+    decision = json.loads((controls_workspace / "release/oracle/decision.json").read_text())
+    assert not decision["granted"], "real images, whatever the verdict"
 
 
 def test_one_changed_image_recomputes_only_what_depends_on_it(tmp_path: Path) -> None:

@@ -3,7 +3,8 @@
 A family has ``Config`` and two functions. ``fit(images_u8, labels, classes, *, config, runtime, seed, out, checkpoints,
 reporter)`` fills the open folder ``out``, with a ``generator.json`` that names its classes, and returns flat figures.
 ``draw(model, reads, plan, *, config, runtime, reporter)`` yields (rows, images) of a :class:`SamplePlan`. A family
-whose ``draw`` reads something besides its model names it as ``SAMPLE_READS``. tests/generators/test_contract.py holds
+whose ``draw`` reads something besides its model names it as ``SAMPLE_READS``; one that is planted to test the audit and
+hands out real images says ``PLANTED = True`` and is never released. tests/generators/test_contract.py holds
 every file here to it.
 """
 

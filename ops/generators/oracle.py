@@ -20,6 +20,7 @@ from ops.core.runtime import Config as Runtime
 from ops.generators._plan import SamplePlan
 
 HALF = "control"
+PLANTED = True  # these are real images: never released, whatever the verdict
 SAMPLE_READS = "data/prepared/reference"  # what `draw` reads besides the model; without it, the model again
 
 
