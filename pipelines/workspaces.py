@@ -60,13 +60,31 @@ def families(root: Path) -> list[str]:
 
 
 def keep_metrics(root: Path) -> None:
-    """Hold dvc.yaml's top-level ``metrics:`` equal to the active families (DVC cannot loop there)."""
-    path = root / "dvc.yaml"
+    """Hold dvc.yaml's top-level ``metrics:`` and ``plots:`` equal to the active families (DVC cannot loop there)."""
+    path, active = root / "dvc.yaml", families(root)
     graph = read_yaml(path)
-    wanted = [*COMMON_METRICS, *(m.format(family=f) for f in families(root) for m in FAMILY_METRICS)]
-    if list(graph.get("metrics", [])) != wanted:
-        graph["metrics"] = wanted
+    metrics = [*COMMON_METRICS, *(m.format(family=f) for f in active for m in FAMILY_METRICS)]
+    if (graph.get("metrics"), graph.get("plots")) != (metrics, plots(active)):
+        graph["metrics"], graph["plots"] = metrics, plots(active)
         write_yaml(path, graph)
+
+
+def plots(active: list[str]) -> list[dict[str, Any]]:
+    """What ``dvc plots show`` draws: confusion and losses of every active family that is fitted (none planted)."""
+    from ops import generators
+
+    fitted = [family for family in active if not getattr(generators.load(family), "PLANTED", False)]
+    confusion = [
+        {
+            f"Confusion of {family}, TSTR": {
+                "template": "confusion", "x": "actual",
+                "y": {f"reports/{family}/pictures/predictions_tstr.csv": "predicted"},
+            }
+        }
+        for family in fitted
+    ]  # fmt: skip
+    losses = {f"models/{family}/curves.csv": ["loss_d", "loss_g"] for family in fitted}
+    return [*confusion, {"Training losses": {"x": "step", "y": losses}}] if fitted else []
 
 
 def activate(root: Path, family: str) -> bool:

@@ -45,6 +45,14 @@ def test_metrics_list_equals_the_active_families() -> None:
     assert GRAPH["metrics"] == wanted
 
 
+def test_plots_are_those_of_the_active_families() -> None:
+    from pipelines.workspaces import plots
+
+    assert GRAPH["plots"] == plots(list(PARAMS["families"]))
+    assert "dcgan" not in str(plots(["sngan", "oracle"]))
+    assert plots(["oracle", "copycat"]) == []
+
+
 def test_every_setting_is_known_and_none_is_missing() -> None:
     from pipelines.settings import check
 
